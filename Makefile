@@ -1,0 +1,44 @@
+# The commands a person runs are the ones CI runs. Each makes the virtual environment by itself.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 4
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test conformance lint format bench test-all clean
+help:            ## say what there is
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## run the main job: real servers, real OTLP, every request accounted for
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)  ## unit tests, one row per server, storms of 20
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+conformance: $(STAMP)  ## every row of the server table; writes docs/conformance.md
+	$(BIN)/python -m tests.conformance.report
+
+lint: $(STAMP)  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff put the files in order
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## compare with the peers
+	$(BIN)/python -m benchmarks
+
+test-all:        ## the tests on every supported Python that is on this machine
+	@for version in 3.10 3.11 3.12 3.13; do \
+	  $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	done
+
+clean:           ## remove what the other commands made
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache dist
