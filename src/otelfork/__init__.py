@@ -1,0 +1,16 @@
+"""OpenTelemetry for Python web applications that stays true when the server forks, recycles, times out or is killed."""
+
+from otelfork.bootstrap import Providers, Telemetry, configure, current_trace_id, flush, shutdown
+from otelfork.middleware import OtelMiddleware
+from otelfork.settings import SettingsError
+
+__all__ = [
+    "OtelMiddleware",
+    "Providers",
+    "SettingsError",
+    "Telemetry",
+    "configure",
+    "current_trace_id",
+    "flush",
+    "shutdown",
+]

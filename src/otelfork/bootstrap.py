@@ -1,0 +1,300 @@
+"""The root: decides what telemetry this program has, installs the function that builds it, and answers for it.
+
+`configure` is the explicit way in, `OtelMiddleware(app)` the implicit one. Neither builds anything: a preloading master forks
+clean. The first use in each process builds that process's generation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry._logs import LoggerProvider
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk._logs import LogRecordProcessor
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider, format_trace_id, get_current_span
+
+from otelfork import exits, exporters, forks, pipelines, seats
+from otelfork.generation import Generation
+from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
+from otelfork.settings import SIGNALS, Settings, SettingsError
+
+_logger = logging.getLogger("otelfork")
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The user's own providers of one process, made by the factory given as `configure(providers=...)`; None is a no-op."""
+
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    logger_provider: LoggerProvider | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What `configure` returns: the providers that follow the process, and its two commands."""
+
+    tracer_provider: ProxyTracerProvider
+    meter_provider: ProxyMeterProvider
+    logger_provider: ProxyLoggerProvider
+    settings: Settings
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Export what this process has recorded (see `otelfork.flush`)."""
+        return flush(timeout)
+
+    def shutdown(self) -> bool:
+        """Flush and stop this process's telemetry (see `otelfork.shutdown`)."""
+        return shutdown()
+
+
+class _Bootstrap:
+    """The state of the bootstrap; one object, shared by all generations."""
+
+    def __init__(self) -> None:
+        self.telemetry: Telemetry | None = None
+        self.explicit = False
+        self.build: Callable[[], Generation] | None = None
+        self.carried: list[SpanProcessor] = []
+        self.tracer_provider = ProxyTracerProvider(self._add_span_processor)
+        self.meter_provider = ProxyMeterProvider(self._add_metric_reader)
+        self.logger_provider = ProxyLoggerProvider(self._add_log_record_processor)
+
+    def install(self, settings: Settings, build: Callable[[], Generation]) -> Telemetry:
+        """Make `build` the way every process of this program gets its generation."""
+        self.build = build
+        self.telemetry = Telemetry(self.tracer_provider, self.meter_provider, self.logger_provider, settings)
+        exits.configure(timeout=settings.exit_timeout, signals=settings.signals)
+        forks.install(self._first_use)
+        return self.telemetry
+
+    def take_seats(self) -> list[Any]:
+        """Take the free global seats."""
+        return seats.take(self.tracer_provider, self.meter_provider, self.logger_provider)
+
+    def _first_use(self) -> Generation | None:
+        if self.build is None:
+            return None
+        foreign = self.take_seats()
+        generation = self.build()
+        generation.foreign = foreign
+        if generation.outbox is not None:
+            generation.outbox.start()
+        exits.register()
+        return generation
+
+    def prepare(self) -> None:
+        """Bind the observable instruments before a collection; called by the exporter thread."""
+        self.meter_provider.bind_observables()
+
+    def _add_span_processor(self, processor: SpanProcessor) -> None:
+        generation = forks.ensure()
+        if not isinstance(generation, Generation) or not hasattr(generation.tracer_provider, "add_span_processor"):
+            return
+        generation.tracer_provider.add_span_processor(processor)
+        if not _exports(processor):
+            self.carried.append(processor)
+        elif self.explicit:
+            _logger.warning(
+                "a span processor that exports stays in process %d: its thread and connection do not survive a fork; "
+                "give configure(span_processors=[...]) a factory that makes one in each process",
+                generation.pid,
+            )
+        elif generation.processor is not None:
+            # Nobody chose the default exporter: the user's own takes its place, and nothing leaves twice.
+            generation.processor.muted = True
+
+    def _add_log_record_processor(self, processor: LogRecordProcessor) -> None:
+        generation = forks.ensure()
+        if isinstance(generation, Generation) and hasattr(generation.logger_provider, "add_log_record_processor"):
+            generation.logger_provider.add_log_record_processor(processor)
+
+    def _add_metric_reader(self, reader: MetricReader) -> None:
+        generation = forks.ensure()
+        if isinstance(generation, Generation) and hasattr(generation.meter_provider, "add_metric_reader"):
+            generation.meter_provider.add_metric_reader(reader)
+
+
+def _exports(processor: SpanProcessor) -> bool:
+    """Tell whether a processor sends spans away: the SDK's two, and what is built like them."""
+    return isinstance(processor, SimpleSpanProcessor) or hasattr(processor, "span_exporter")
+
+
+_bootstrap = _Bootstrap()
+
+
+def configure(
+    *,
+    service_name: str | None = None,
+    resource: Resource | Mapping[str, Any] | Callable[[], Resource | Mapping[str, Any]] | None = None,
+    sampler: Sampler | Callable[[], Sampler] | None = None,
+    id_generator: IdGenerator | Callable[[], IdGenerator] | None = None,
+    views: Sequence[View] | Callable[[], Sequence[View]] = (),
+    span_processors: Sequence[SpanProcessor | Callable[[], SpanProcessor]] = (),
+    log_record_processors: Sequence[LogRecordProcessor | Callable[[], LogRecordProcessor]] = (),
+    metric_readers: Sequence[Callable[[], MetricReader]] = (),
+    exporters: Mapping[str, Sequence[Callable[[], Any]]] | None = None,
+    providers: Callable[[], Providers] | None = None,
+) -> Telemetry:
+    """Set up telemetry for this program and for every process it forks. Builds nothing yet; takes the free global seats.
+
+    Callables are factories: they run once per process generation, at its first use.
+
+    Args:
+        service_name: the `service.name`, over OTEL_SERVICE_NAME.
+        resource: attributes over those of the environment.
+        sampler: a sampler, in place of OTEL_TRACES_SAMPLER.
+        id_generator: in place of OTEL_PYTHON_ID_GENERATOR.
+        views: metric views.
+        span_processors: processors, or factories of processors; one that exports has to be a factory.
+        log_record_processors: the same for log records.
+        metric_readers: factories of metric readers beside those of the exporters.
+        exporters: factories by signal ("traces", "metrics", "logs"), in place of that signal's exporters in the environment.
+        providers: a factory of the user's own providers; all other arguments are then the user's business.
+
+    Raises:
+        SettingsError: a variable or argument cannot be used; it names it, its value and what was expected.
+    """
+    settings = Settings.read()
+    _bootstrap.explicit = True
+    if settings.disabled:
+        return _bootstrap.install(settings, _disabled)
+    if providers is not None:
+        telemetry = _bootstrap.install(settings, _user_build(providers))
+    else:
+        plan = pipelines.Plan(
+            settings=settings,
+            exporters=_exporter_factories(settings, exporters),
+            service_name=service_name,
+            resource=resource,
+            sampler=sampler,
+            id_generator=id_generator,
+            views=views,
+            span_processors=_factories_where_exporting(span_processors),
+            log_record_processors=log_record_processors,
+            metric_readers=metric_readers,
+        )
+        telemetry = _bootstrap.install(settings, _build(plan))
+    _bootstrap.take_seats()
+    exits.handle_sigterm()
+    _announce(settings)
+    return telemetry
+
+
+def ensure_installed() -> bool:
+    """Install the telemetry of the environment unless `configure` was called; tell whether there is any.
+
+    For the one-line middleware: a bad setting is logged once, and the application runs on untraced.
+    """
+    if _bootstrap.telemetry is not None:
+        return not _bootstrap.telemetry.settings.disabled
+    try:
+        settings = Settings.read()
+        if settings.disabled:
+            return False
+        plan = pipelines.Plan(settings=settings, exporters=_exporter_factories(settings, None))
+    except SettingsError as error:
+        _logger.error("%s; the application runs on untraced", error)
+        return False
+    _bootstrap.install(settings, _build(plan))
+    _announce(settings)
+    return True
+
+
+def _exporter_factories(
+    settings: Settings, given: Mapping[str, Sequence[exporters.Factory]] | None
+) -> dict[str, Sequence[exporters.Factory]]:
+    pipelines.check_components(settings)
+    given = given or {}
+    for signal, made in given.items():
+        if signal not in SIGNALS:
+            raise SettingsError("configure(exporters=...)", signal, "the signals traces, metrics and logs")
+        for factory in made:
+            if not callable(factory):
+                raise SettingsError(
+                    "configure(exporters=...)",
+                    factory,
+                    "factories, for each process makes its own: lambda: exporter",
+                )
+    found = exporters.factories(settings.without(given))
+    return {**found, **{signal: list(made) for signal, made in given.items()}}
+
+
+def _factories_where_exporting(processors: Sequence[Any]) -> Sequence[Any]:
+    for processor in processors:
+        if isinstance(processor, SpanProcessor) and _exports(processor):
+            raise SettingsError(
+                "configure(span_processors=...)",
+                processor,
+                "a factory, for a processor that exports does not survive a fork: lambda: BatchSpanProcessor(...)",
+            )
+    return processors
+
+
+def _build(plan: pipelines.Plan) -> Callable[[], Generation]:
+    return lambda: pipelines.build(plan, _bootstrap.carried, _bootstrap.prepare)
+
+
+def _user_build(providers: Callable[[], Providers]) -> Callable[[], Generation]:
+    def build() -> Generation:
+        from opentelemetry._logs import NoOpLoggerProvider
+        from opentelemetry.metrics import NoOpMeterProvider
+
+        made = providers()
+        return Generation(
+            made.tracer_provider or NoOpTracerProvider(),
+            made.meter_provider or NoOpMeterProvider(),
+            made.logger_provider or NoOpLoggerProvider(),
+            None,
+        )
+
+    return build
+
+
+def _disabled() -> Generation:
+    return _user_build(Providers)()
+
+
+def _announce(settings: Settings) -> None:
+    """Say once what is on."""
+    parts = [f"{signal} to {', '.join(settings.exporters[signal]) or 'nowhere'}" for signal in SIGNALS]
+    _logger.info("telemetry: %s", "; ".join(parts))
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Export what this process has recorded; spans, metrics and logs together.
+
+    Args:
+        timeout: seconds; None is OTELFORK_EXIT_TIMEOUT.
+
+    Returns:
+        Whether everything was handed over in time; True where nothing was recorded.
+    """
+    return forks.flush(_seconds(timeout))
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Flush, then stop this process's telemetry for good; what is recorded later goes nowhere. A forked child has its own."""
+    return forks.shutdown(_seconds(timeout))
+
+
+def _seconds(timeout: float | None) -> float:
+    if timeout is not None:
+        return timeout
+    return _bootstrap.telemetry.settings.exit_timeout if _bootstrap.telemetry else 3.0
+
+
+def current_trace_id() -> str | None:
+    """Return the trace id of the current span as 32 hexadecimal digits, or None outside a trace."""
+    context = get_current_span().get_span_context()
+    return format_trace_id(context.trace_id) if context.is_valid else None

@@ -1,0 +1,116 @@
+"""What was not delivered: counted by reason at once, said once and then at most once a minute.
+
+Exporters log each failed try by themselves. While ours call them, those lines are heard here and become the reason in one
+line, so that a collector that is down costs a line a minute and not thousands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+SAY_EVERY_SECONDS = 60.0
+_logger = logging.getLogger("otelfork")
+_HEARD = "opentelemetry.exporter."
+_FIX = (
+    "check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL and that the collector runs; "
+    "the application is not affected"
+)
+
+
+class _Ear(logging.Filter):
+    """Keeps the log records of an exporter for the thread that listens, and lets all others pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listeners: dict[int, list[str]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        heard = self.listeners.get(threading.get_ident())
+        if heard is None or record.levelno < logging.WARNING:
+            return True
+        heard.append(record.getMessage())
+        return False
+
+
+_listened: set[type] = set()
+_ear = _Ear()  # one for all generations: a filter is added to a logger once, whatever forks
+
+
+class Complaints:
+    """Drops and failures of one process."""
+
+    def __init__(self) -> None:
+        self._counters: dict[tuple[str, str], itertools.count[int]] = {}
+        self._reads: Counter[tuple[str, str]] = Counter()
+        self._lost: Counter[tuple[str, str]] = Counter()
+        self._said: Counter[tuple[str, str]] = Counter()
+        self._why = ""
+        self._silent_until = 0.0
+
+    def dropped(self, signal: str, reason: str) -> None:
+        """Count a record that was not even queued. Called on the request path: no lock, no log."""
+        key = (signal, reason)
+        drops = self._counters.get(key)
+        if drops is None:
+            drops = self._counters.setdefault(key, itertools.count())
+        next(drops)
+
+    def failed(self, signal: str, exporter: object, count: int, heard: Sequence[str]) -> None:
+        """Count records that an exporter did not deliver, with what it said about it."""
+        self._lost[(signal, "export_failed")] += count
+        self._why = f"{type(exporter).__name__}: {heard[-1] if heard else 'no reason given'}"
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        """Return the records lost so far by (signal, reason). For the exporter thread."""
+        for key, drops in list(self._counters.items()):
+            # Reading an itertools.count is one more step of it: subtract the reads.
+            self._lost[key] = next(drops) - self._reads[key]
+            self._reads[key] += 1
+        return {key: count for key, count in self._lost.items() if count}
+
+    def say(self) -> None:
+        """Log what was lost since the last line; the first time at once, then at most once a minute."""
+        now = time.monotonic()
+        if now < self._silent_until:
+            return
+        totals = self.totals()
+        news = [
+            f"{count - self._said[key]} {key[0]} ({key[1]})"
+            for key, count in sorted(totals.items())
+            if count > self._said[key]
+        ]
+        if news:
+            self._silent_until = now + SAY_EVERY_SECONDS
+            self._said = Counter(totals)
+            _logger.error("telemetry lost: %s; %s; %s", ", ".join(news), self._why or "queue full", _FIX)
+
+    @contextmanager
+    def listening(self, exporter: object) -> Iterator[list[str]]:
+        """Hear what the exporter's loggers say on this thread while it works."""
+        _listen_to(exporter)
+        heard: list[str] = []
+        me = threading.get_ident()
+        _ear.listeners[me] = heard
+        try:
+            yield heard
+        finally:
+            _ear.listeners.pop(me, None)
+
+
+def _listen_to(exporter: object) -> None:
+    """Put the ear on every logger of the standard exporters: a logger's filters do not apply to its children."""
+    kind = type(exporter)
+    if kind in _listened:
+        return
+    _listened.add(kind)
+    if not kind.__module__.startswith(_HEARD):
+        return
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith(_HEARD) and isinstance(logger, logging.Logger) and _ear not in logger.filters:
+            logger.addFilter(_ear)

@@ -1,0 +1,180 @@
+"""Every way out of a process leads here, and ends in one flush with one deadline.
+
+Servers leave in different ways: some run `atexit`, some only `multiprocessing`'s finalizers, some only a framework's own
+signal, some nothing but the ASGI lifespan. Each process registers itself for all that exist, and the flush may run more
+than once. It knows nothing of OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from otelfork import forks
+
+_logger = logging.getLogger("otelfork")
+
+
+class _Exit:
+    """How far this process has come on its way out."""
+
+    __slots__ = ("deadline", "draining", "pid", "watching")
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.deadline: float | None = None
+        self.draining = False
+        self.watching = False
+
+
+_timeout = 3.0
+_exit = _Exit()
+_signals_allowed = True
+
+
+def configure(*, timeout: float, signals: bool) -> None:
+    """Set the seconds that a process may spend on its telemetry while it leaves, and whether signals may be handled."""
+    global _timeout, _signals_allowed
+    _timeout, _signals_allowed = timeout, signals
+
+
+def _here() -> _Exit:
+    global _exit
+    if _exit.pid != os.getpid():
+        _exit = _Exit()
+    return _exit
+
+
+def flush() -> bool:
+    """Flush within what is left of the exit's one deadline. Never raises; tells whether all was handed over."""
+    leaving = _here()
+    now = time.monotonic()
+    if leaving.deadline is None:
+        leaving.deadline = now + _timeout
+    try:
+        done = forks.flush(max(0.0, leaving.deadline - now))
+    except Exception:
+        _logger.exception("telemetry could not be flushed at the exit")
+        return False
+    if done:
+        # The next way out starts anew: a lifespan may end long before its process does (a test client's, for one).
+        leaving.deadline = None
+    return done
+
+
+def draining() -> bool:
+    """Tell whether this process was told to end and may be gone after the request that finishes now."""
+    return _exit.draining and _exit.pid == os.getpid()
+
+
+def finish_request() -> None:
+    """Flush at the end of a request while draining: nobody will run our exit code after the last one."""
+    leaving = _here()
+    if leaving.draining:
+        # Requests that finish late in a long graceful stop must not find the deadline used up by the signal's own flush.
+        leaving.deadline = None
+        flush()
+
+
+def register() -> None:
+    """Register this process for the ways out that its server has. Called once per generation, when it is built.
+
+    Sources: Python `multiprocessing.util.Finalize` (children leave through `os._exit`, without `atexit`), celery's
+    `worker_process_shutdown` signal, uWSGI's `uwsgi.atexit`.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # A low priority: after the application's own finalizers, whose records still have to leave.
+        util.Finalize(None, flush, exitpriority=-100)
+    _register_celery()
+    _register_uwsgi()
+
+
+def _register_celery() -> None:
+    signals = sys.modules.get("celery.signals")
+    if signals is not None:
+        signals.worker_process_shutdown.connect(_on_celery_shutdown, weak=False, dispatch_uid="otelfork")
+
+
+def _on_celery_shutdown(**_: Any) -> None:
+    flush()
+
+
+def _register_uwsgi() -> None:
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is None or not hasattr(uwsgi, "worker_id"):
+        return
+    previous = getattr(uwsgi, "atexit", None)
+    if getattr(previous, "__name__", "") == _uwsgi_exit.__name__:
+        return
+    _uwsgi_exit.previous = previous  # type: ignore[attr-defined]
+    uwsgi.atexit = _uwsgi_exit
+
+
+def _uwsgi_exit() -> None:
+    previous = getattr(_uwsgi_exit, "previous", None)
+    if callable(previous):
+        previous()
+    flush()
+
+
+def handle_sigterm() -> bool:
+    """Flush at SIGTERM, then do what would have been done. Only on the main thread, over the default or a handler.
+
+    Returns:
+        Whether the handler is in place. It is not where SIGTERM is ignored, where a handler was set in C, where
+        `OTELFORK_SIGNALS=0`, or outside the main thread (`signal.signal` raises ValueError there).
+    """
+    if not _signals_allowed or threading.current_thread() is not threading.main_thread():
+        return False
+    previous = signal.getsignal(signal.SIGTERM)
+    if isinstance(previous, _Handler):
+        return True
+    if previous is None or previous is signal.SIG_IGN:
+        return False
+    try:
+        signal.signal(signal.SIGTERM, _Handler(previous))
+    except ValueError:  # a subinterpreter: its main thread is not the process's
+        return False
+    return True
+
+
+class _Handler:
+    """Our SIGTERM handler over the one that was there."""
+
+    __slots__ = ("previous",)
+
+    def __init__(self, previous: Any) -> None:
+        self.previous = previous
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Mark the process as leaving, flush, and go on to the handler that was there."""
+        _here().draining = True
+        flush()
+        if callable(self.previous):
+            self.previous(number, frame)
+            return
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def watch() -> None:
+    """Note a request of an ASGI application without lifespan: its server will run no exit code of ours.
+
+    uvicorn re-raises SIGTERM with the default handler after it has served, so `atexit` never runs. From SIGTERM on every
+    request that finishes is flushed at once.
+    """
+    leaving = _here()
+    if not leaving.watching:
+        leaving.watching = True
+        handle_sigterm()
+
+
+atexit.register(flush)

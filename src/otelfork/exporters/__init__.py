@@ -1,0 +1,50 @@
+"""Exporters by name: imported early, so that no import happens in a forked child, and made late, by the exporter thread.
+
+A name is one of ours or an entry point of OpenTelemetry's groups `opentelemetry_{traces,metrics,logs}_exporter`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module, metadata
+from typing import Any
+
+from otelfork.settings import SIGNALS, Settings, SettingsError
+
+Factory = Callable[[], Any]
+"""Makes one exporter of one signal; called once per generation, on the exporter thread."""
+
+_OURS = {"otlp": "otelfork.exporters.otlp", "console": "otelfork.exporters.console"}
+_EXTRAS = {"otlp": "otlp", "console": ""}
+
+
+def factories(settings: Settings) -> dict[str, list[Factory]]:
+    """Import what the settings name and return the factories by signal.
+
+    Raises:
+        SettingsError: a name is unknown, or its extra is not installed; the message names the extra.
+    """
+    return {signal: [_factory(signal, name, settings) for name in settings.exporters[signal]] for signal in SIGNALS}
+
+
+def _factory(signal: str, name: str, settings: Settings) -> Factory:
+    if name in _OURS:
+        try:
+            make: Factory = import_module(_OURS[name]).factory(signal, settings)
+        except ImportError as error:
+            raise SettingsError(
+                _variable(signal),
+                name,
+                f"the extra to be installed: pip install 'otelfork[{_EXTRAS[name]}]' ({error})",
+            ) from error
+        return make
+    found = tuple(metadata.entry_points(group=f"opentelemetry_{signal}_exporter", name=name))
+    if not found:
+        known = sorted({*_OURS, "none"})
+        raise SettingsError(_variable(signal), name, f"one of {', '.join(known)}, or an installed exporter's name")
+    loaded: Factory = found[0].load()
+    return loaded
+
+
+def _variable(signal: str) -> str:
+    return f"OTEL_{signal.upper()}_EXPORTER"

@@ -1,0 +1,211 @@
+"""The one owner of the process's telemetry generation, and the only `os.register_at_fork` of the package.
+
+A generation is everything that must not survive a fork: providers, queues, threads, connections. Hooks forget, first use
+builds: the child drops the inherited generation unread and the next use builds its own. A fork in C that runs no hook
+(uWSGI) is noticed by the pid, wherever the current generation is asked for.
+
+This module knows nothing of OpenTelemetry; `bootstrap` installs the function that builds.
+"""
+
+from __future__ import annotations
+
+# Their own at-fork hooks have to run before ours, or an executor or a log call in a later hook hangs on an inherited lock.
+import concurrent.futures.thread
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+QUIET_SECONDS = 0.02
+"""How long a fork may wait for a quiet point (a build half done, an export under way) before it goes on regardless."""
+
+_logger = logging.getLogger("otelfork")
+_REGISTERED_BEFORE_US = (concurrent.futures.thread, logging)
+_NOTHING_HELD = (False, False)
+
+
+class Generation(Protocol):
+    """What `forks` asks of the telemetry state of one process."""
+
+    def pause(self, deadline: float) -> bool:
+        """Park the exporter thread between two exports; tell whether that succeeded before the monotonic deadline."""
+
+    def resume(self) -> None:
+        """Let a parked exporter thread go on."""
+
+    def forget(self) -> None:
+        """In a forked child: let go of everything unread. No lock, no I/O, no finaliser of a connection may run."""
+
+    def flush(self, deadline: float) -> bool:
+        """Export what is recorded until the monotonic deadline; tell whether all of it was handed over."""
+
+    def shutdown(self, deadline: float) -> bool:
+        """Flush, then stop for good."""
+
+
+class _Process:
+    """The state of one process, replaced as a whole after a fork."""
+
+    __slots__ = ("building", "failed", "generation", "holds", "lock", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.generation: Generation | None = None
+        self.failed = False
+        self.building = False
+        # Reentrant: a signal handler, or the SDK while it is being built, may ask again on the same thread.
+        self.lock = threading.RLock()
+        self.holds: dict[int, tuple[bool, bool]] = {}
+        """What the `before` hook of each forking thread holds: (the build lock, the parked exporter thread)."""
+
+
+_build: Callable[[], Generation | None] | None = None
+_process = _Process(os.getpid())
+_births: dict[int, _Process] = {_process.pid: _process}
+_descriptors: dict[int, int] = {}
+"""Sockets of ours by number, with the inode that proves the number still means the same socket."""
+_forgotten: list[object] = []
+"""Inherited generations. Never freed: a finaliser of theirs would lock, write or shut down what the parent still uses."""
+
+
+def install(build: Callable[[], Generation | None]) -> None:
+    """Set the function that builds this process's generation at its first use, and drop a generation built before."""
+    global _build
+    _build = build
+    process = _here()
+    with process.lock:
+        process.generation, process.failed = None, False
+
+
+def installed() -> bool:
+    """Tell whether there is something to build."""
+    return _build is not None
+
+
+def current() -> Generation | None:
+    """Return this process's generation, or None before its first use."""
+    process = _process
+    if process.pid != os.getpid():
+        process = _here()
+    return process.generation
+
+
+def ensure() -> Generation | None:
+    """Return this process's generation and build it at first use. None where nothing is installed or building failed.
+
+    Another thread that builds at this moment is waited for (building takes less than a millisecond), so that no record
+    goes to a no-op meanwhile. Never raises.
+    """
+    process = _process
+    if process.pid != os.getpid():
+        process = _here()
+    generation = process.generation
+    if generation is not None or _build is None or process.failed:
+        return generation
+    return _first_use(process, _build)
+
+
+def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Generation | None:
+    with process.lock:
+        if process.generation is None and not process.failed and not process.building:
+            process.building = True
+            try:
+                process.generation = build()
+            except Exception:
+                _logger.exception("telemetry could not be built; the application runs on untraced")
+            finally:
+                process.building = False
+                process.failed = process.generation is None
+        return process.generation
+
+
+def flush(timeout: float) -> bool:
+    """Export what this process has recorded.
+
+    Args:
+        timeout: seconds, for all signals together.
+
+    Returns:
+        Whether everything was handed over in time; True where nothing was recorded.
+    """
+    generation = current()
+    return generation is None or generation.flush(time.monotonic() + timeout)
+
+
+def shutdown(timeout: float) -> bool:
+    """Flush, then end this process's telemetry: what is recorded later goes nowhere."""
+    process = _here()
+    with process.lock:
+        generation, process.generation, process.failed = process.generation, None, True
+    return generation is None or generation.shutdown(time.monotonic() + timeout)
+
+
+def own(descriptor: int) -> None:
+    """Note a socket of ours, so that a forked child closes its copy by number."""
+    with contextlib.suppress(OSError):
+        _descriptors[descriptor] = os.fstat(descriptor).st_ino
+
+
+def disown(descriptor: int) -> None:
+    """Forget a socket that is about to be closed."""
+    _descriptors.pop(descriptor, None)
+
+
+def _here() -> _Process:
+    """Return the state that belongs to this pid; after a fork, forget the inherited one."""
+    global _process
+    pid = os.getpid()
+    inherited = _process
+    if inherited.pid == pid:
+        return inherited
+    newborn = _Process(pid)
+    # dict.setdefault is atomic: of two threads that notice a fork in C at once, one makes the state and both use it.
+    process = _births.setdefault(pid, newborn)
+    _process = process
+    if process is newborn:
+        _births.pop(inherited.pid, None)
+        _forget(inherited)
+    return process
+
+
+def _forget(inherited: _Process) -> None:
+    generation = inherited.generation
+    _forgotten.append(inherited.lock)
+    if generation is not None:
+        _forgotten.append(generation)
+        generation.forget()
+    for descriptor, inode in list(_descriptors.items()):
+        with contextlib.suppress(OSError):
+            if os.fstat(descriptor).st_ino == inode:
+                os.close(descriptor)
+    _descriptors.clear()
+
+
+def _before() -> None:
+    """Wait a moment for a quiet point. Past it the fork goes on; the child is safe anyway, it drops everything."""
+    process = _here()
+    deadline = time.monotonic() + QUIET_SECONDS
+    locked = process.lock.acquire(timeout=QUIET_SECONDS)
+    generation = process.generation
+    parked = generation is not None and generation.pause(deadline)
+    process.holds[threading.get_ident()] = (locked, parked)
+
+
+def _after_in_parent() -> None:
+    process = _process
+    locked, parked = process.holds.pop(threading.get_ident(), _NOTHING_HELD)
+    if parked and process.generation is not None:
+        process.generation.resume()
+    if locked:
+        process.lock.release()
+
+
+def _after_in_child() -> None:
+    _here()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork: everything works there without the hooks.
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,0 +1,178 @@
+"""`app = OtelMiddleware(app)`: tells what kind of application it got, and returns the middleware of that kind."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from asgiref.compatibility import double_to_single_callable
+from opentelemetry import metrics, trace
+
+from otelfork import bootstrap, forks
+from otelfork.asgi import ASGIMiddleware
+from otelfork.hooks import Hooks
+from otelfork.request import Instruments
+from otelfork.settings import SettingsError
+from otelfork.settings.http import HttpSettings
+from otelfork.wsgi import WSGIMiddleware
+
+_logger = logging.getLogger("otelfork")
+_HOOKS = frozenset(Hooks.__dataclass_fields__)
+
+
+class OtelMiddleware:
+    """Traces and measures every request of a WSGI or ASGI application.
+
+    The object returned is a `WSGIMiddleware` or an `ASGIMiddleware` that looks to servers like the application it wraps, and
+    passes unknown attributes on to it. Building it makes no thread, no connection and takes no global provider seat.
+
+    Args:
+        app: a WSGI application `(environ, start_response)`, an ASGI 3 application `(scope, receive, send)`, or an ASGI 2
+            application `(scope) -> (receive, send)`.
+        interface: `wsgi` or `asgi`, where it cannot be told from the application.
+        tracer_provider: use this provider and not the global one; also `tracer`.
+        meter_provider: use this provider and not the global one; also `meter`.
+        exclude_spans: accepted for those who come from opentelemetry-instrumentation-asgi; there are no such spans here.
+        options: those of `HttpSettings.load` and of `Hooks`.
+
+    Raises:
+        TypeError: the kind of application is unclear (name `interface=`), or an option is unknown.
+    """
+
+    def __new__(cls, app: Any, *, interface: str | None = None, **options: Any) -> OtelMiddleware:  # noqa: ARG004, PYI034 - the class is chosen, not inherited
+        """Choose the class by the application's kind."""
+        kind = interface or detect_interface(app)
+        if kind not in {"wsgi", "asgi"}:
+            raise SettingsError("interface", kind, "wsgi or asgi")
+        return object.__new__(_WSGI if kind == "wsgi" else _ASGI)
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        interface: str | None = None,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+        tracer: trace.Tracer | None = None,
+        meter: metrics.Meter | None = None,
+        exclude_spans: Iterable[str] | None = None,
+        **options: Any,
+    ) -> None:
+        del interface, exclude_spans
+        hooks = Hooks(**{name: options.pop(name) for name in tuple(options) if name in _HOOKS})
+        settings, usable = _http_settings(options)
+        own = tracer_provider is not None or tracer is not None
+        own = own and (meter_provider is not None or meter is not None)
+        usable = usable and (own or bootstrap.ensure_installed())
+        make = functools.partial(
+            Instruments.create,
+            tracer_provider,
+            meter_provider,
+            tracer=tracer,
+            meter=meter,
+            cardinality_limit=settings.cardinality_limit,
+        )
+        instruments = _off if not usable else make_once(make) if own else _PerGeneration(make)
+        chosen = cast(Any, super())
+        chosen.__init__(_single(app) if isinstance(self, _ASGI) else app, instruments=instruments, settings=settings, hooks=hooks)  # fmt: skip
+
+
+class _WSGI(OtelMiddleware, WSGIMiddleware):
+    """What `OtelMiddleware(wsgi_app)` returns."""
+
+
+class _ASGI(OtelMiddleware, ASGIMiddleware):
+    """What `OtelMiddleware(asgi_app)` returns."""
+
+
+class _PerGeneration:
+    """The instruments of the current generation; made anew in each process. Asking is the first use."""
+
+    __slots__ = ("_generation", "_instruments", "_make")
+
+    def __init__(self, make: Callable[[], Instruments]) -> None:
+        self._make = make
+        self._generation: forks.Generation | None = None
+        self._instruments: Instruments | None = None
+
+    def __call__(self) -> Instruments | None:
+        generation = forks.ensure()
+        if generation is self._generation:
+            return self._instruments
+        made = None if generation is None else self._make()
+        self._instruments = made
+        self._generation = generation
+        return made
+
+
+def make_once(make: Callable[[], Instruments]) -> Callable[[], Instruments]:
+    """Return what hands out the instruments of the user's own providers; those follow forks by their own means."""
+    made = make()
+    return lambda: made
+
+
+def _off() -> None:
+    """Telemetry is disabled or misconfigured: requests pass through."""
+
+
+def _http_settings(options: dict[str, Any]) -> tuple[HttpSettings, bool]:
+    """Return the settings and whether they can be used; a bad one is logged once and the application runs untraced."""
+    try:
+        return HttpSettings.load(**options), True
+    except SettingsError as error:
+        _logger.error("%s; the application runs on untraced", error)
+        return HttpSettings(), False
+
+
+def detect_interface(app: Any) -> str:
+    """Tell `wsgi` from `asgi`: a coroutine function is ASGI 3, else the number of positional parameters decides.
+
+    Raises:
+        TypeError: it cannot be told; the message says which argument to give.
+    """
+    if _is_coroutine_callable(app):
+        return "asgi"
+    # An application class is called with the environ or the scope: its constructor's parameters count.
+    required, possible = _positional(app)
+    if required <= 2 <= possible and not required <= 1:
+        return "wsgi"
+    if required == possible == 3 or required == possible == 1:
+        return "asgi"
+    if required <= 2 <= possible:
+        return "wsgi"
+    message = (
+        f"cannot tell whether {app!r} is a WSGI or an ASGI application: "
+        'give OtelMiddleware(app, interface="wsgi") or interface="asgi"'
+    )
+    raise TypeError(message)
+
+
+def _is_coroutine_callable(app: Any) -> bool:
+    while isinstance(app, functools.partial):
+        app = app.func
+    if inspect.iscoroutinefunction(app):
+        return True
+    return not inspect.isclass(app) and inspect.iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004
+
+
+def _positional(app: Any) -> tuple[int, int]:
+    """Return how many positional arguments the application needs and takes; (0, 0) where it cannot be told."""
+    try:
+        parameters = inspect.signature(app).parameters.values()
+    except (TypeError, ValueError):
+        return 0, 0
+    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    return sum(p.default is p.empty for p in positional), len(positional)
+
+
+def _single(app: Any) -> Any:
+    """Return the application as ASGI 3; an ASGI 2 one is called with the scope first."""
+    if _is_coroutine_callable(app):
+        return app
+    required, possible = _positional(app)
+    if required == possible == 1:
+        return double_to_single_callable(app)  # type: ignore[no-untyped-call]
+    return app

@@ -1,0 +1,118 @@
+"""Where the SDK's providers hand over to the outbox: a span processor, a log record processor and a metric reader.
+
+None of them has a thread or a lock of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from opentelemetry.sdk import metrics
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk.metrics import view
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+
+from otelfork.complaints import Complaints
+from otelfork.exporters import Factory
+from otelfork.outbox import Exporter, Stream
+from otelfork.settings import Settings
+
+
+class OutboxSpanProcessor(SpanProcessor):
+    """Hands ended sampled spans to the outbox of the process that began them."""
+
+    def __init__(self, stream: Stream[ReadableSpan]) -> None:
+        self._put = stream.put
+        self._pid = os.getpid()
+        self.muted = False
+
+    def on_start(self, span: Span, parent_context: Any = None) -> None:
+        """Nothing is done at the start of a span."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span. One begun before a fork is ended by the parent alone: in the child the pid differs."""
+        context = span.context
+        if self.muted or context is None or not context.trace_flags.sampled or os.getpid() != self._pid:
+            return
+        self._put(span)
+
+    def shutdown(self) -> None:
+        """The outbox is shut down by its generation."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """The outbox is flushed by its generation."""
+        return True
+
+
+class OutboxLogRecordProcessor(LogRecordProcessor):
+    """Hands log records to the outbox of this process."""
+
+    def __init__(self, stream: Stream[Any]) -> None:
+        self._put = stream.put
+        self._pid = os.getpid()
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue the record; one that an inherited logger emits in a child is dropped."""
+        if os.getpid() == self._pid:
+            self._put(log_record)
+
+    def shutdown(self) -> None:
+        """The outbox is shut down by its generation."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """The outbox is flushed by its generation."""
+        return True
+
+
+class OutboxReader(MetricReader):
+    """A metric reader without a thread: the outbox asks it to collect and export."""
+
+    def __init__(self, build: Factory, settings: Settings, complaints: Complaints) -> None:
+        super().__init__(_temporality(settings), _aggregation(settings))
+        self._build = build
+        self._complaints = complaints
+        self._exporter: Exporter[Any] | None = None
+        self._delivered = True
+
+    def collect_and_export(self, timeout: float) -> bool:
+        """Collect and export once; seconds. A failure is counted and said by the complaints; nothing is raised."""
+        self._delivered = True
+        try:
+            self.collect(timeout_millis=timeout * 1000)
+        except Exception as error:
+            self._delivered = False
+            self._complaints.failed("metric collections", self, 1, [f"{type(error).__name__}: {error}"])
+        return self._delivered
+
+    def _receive_metrics(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        if self._exporter is None:
+            self._exporter = self._build()
+        with self._complaints.listening(self._exporter) as reason:
+            result = self._exporter.export(metrics_data)
+        if getattr(result, "name", "SUCCESS") != "SUCCESS":
+            self._delivered = False
+            self._complaints.failed("metric collections", self._exporter, 1, reason)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Shut the exporter down."""
+        if self._exporter is not None:
+            self._exporter.shutdown()
+
+
+def _temporality(settings: Settings) -> dict[type, AggregationTemporality]:
+    """Return the preference by instrument (specification: OTLP metrics exporter, temporality preference)."""
+    delta = AggregationTemporality.DELTA
+    if settings.temporality == "delta":
+        kinds: tuple[type, ...] = (metrics.Counter, metrics.Histogram, metrics.ObservableCounter)
+        return dict.fromkeys(kinds, delta)
+    if settings.temporality == "lowmemory":
+        return {metrics.Counter: delta, metrics.Histogram: delta}
+    return {}
+
+
+def _aggregation(settings: Settings) -> dict[type, view.Aggregation]:
+    if settings.histogram_aggregation == "base2_exponential_bucket_histogram":
+        return {metrics.Histogram: view.ExponentialBucketHistogramAggregation()}
+    return {}

@@ -1,0 +1,136 @@
+"""Builds one generation: the SDK's providers of this process, joined to its outbox.
+
+The SDK's batch processors and periodic reader are not used: their threads and locks do not survive a fork, and their
+at-fork hooks would revive what was dropped. It must not know who asks for a generation, or when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from opentelemetry.sdk import metrics as sdk_metrics
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+from opentelemetry.sdk.metrics import view
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler
+
+from otelfork.complaints import Complaints
+from otelfork.exporters import Factory
+from otelfork.generation import Generation
+from otelfork.identity import LateResource, ProcessIdGenerator, process_resource
+from otelfork.outbox import Outbox, Stream
+from otelfork.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
+from otelfork.settings import Environment, Settings, SettingsError
+from otelfork.settings.telemetry import STOCK_SAMPLERS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every generation is built from: settings, imported exporter factories and the arguments of `configure`."""
+
+    settings: Settings
+    exporters: Mapping[str, Sequence[Factory]]
+    service_name: str | None = None
+    resource: Resource | Mapping[str, Any] | Callable[[], Resource | Mapping[str, Any]] | None = None
+    sampler: Sampler | Callable[[], Sampler] | None = None
+    id_generator: IdGenerator | Callable[[], IdGenerator] | None = None
+    views: Sequence[view.View] | Callable[[], Sequence[view.View]] = ()
+    span_processors: Sequence[SpanProcessor | Callable[[], SpanProcessor]] = ()
+    log_record_processors: Sequence[LogRecordProcessor | Callable[[], LogRecordProcessor]] = ()
+    metric_readers: Sequence[Callable[[], MetricReader]] = ()
+
+
+def build(plan: Plan, carried: Sequence[SpanProcessor], prepare: Callable[[], None]) -> Generation:
+    """Build this process's generation. Cheap: no thread pool, no connection, no import; the exporter thread does the rest."""
+    settings = plan.settings
+    complaints = Complaints()
+    resource = LateResource(process_resource(_value(plan.resource), plan.service_name))
+    outbox = Outbox(
+        metric_interval=settings.metric_interval,
+        metric_timeout=settings.metric_timeout,
+        complaints=complaints,
+    )
+    outbox.prepare = prepare
+    tracer_provider = TracerProvider(
+        sampler=_value(plan.sampler) or _environment_sampler(settings.sampler),
+        resource=resource,
+        shutdown_on_exit=False,
+        id_generator=_value(plan.id_generator) or _environment_id_generator(settings.id_generator),
+    )
+    processors = [_value(made) for made in plan.span_processors]
+    for processor in (*processors, *carried):
+        tracer_provider.add_span_processor(processor)
+    processor = None
+    if plan.exporters["traces"]:
+        spans: Stream[ReadableSpan] = outbox.stream("spans", settings.spans, _maker(plan.exporters["traces"]))
+        processor = OutboxSpanProcessor(spans)
+        tracer_provider.add_span_processor(processor)
+    readers = [OutboxReader(make, settings, complaints) for make in plan.exporters["metrics"]]
+    outbox.readers.extend(readers)
+    meter_provider = sdk_metrics.MeterProvider(
+        metric_readers=[*readers, *(make() for make in plan.metric_readers)],
+        resource=resource,
+        shutdown_on_exit=False,
+        views=_value(plan.views) or (),
+    )
+    return Generation(tracer_provider, meter_provider, _logger_provider(plan, outbox, resource), outbox, processor)
+
+
+def _logger_provider(plan: Plan, outbox: Outbox, resource: Resource) -> LoggerProvider:
+    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    for made in plan.log_record_processors:
+        provider.add_log_record_processor(_value(made))
+    if plan.exporters["logs"]:
+        stream: Stream[Any] = outbox.stream("logs", plan.settings.logs, _maker(plan.exporters["logs"]))
+        provider.add_log_record_processor(OutboxLogRecordProcessor(stream))
+    return provider
+
+
+def _maker(factories: Sequence[Factory]) -> Callable[[], list[Any]]:
+    return lambda: [make() for make in factories]
+
+
+def _value(given: Any) -> Any:
+    """Return what the user gave, or what the factory that the user gave makes for this process."""
+    return given() if callable(given) and not isinstance(given, SpanProcessor) else given
+
+
+def check_components(settings: Settings) -> None:
+    """Import what sampler and id generator the environment names.
+
+    Raises:
+        SettingsError: there is no such entry point.
+    """
+    _environment_sampler(settings.sampler)
+    _environment_id_generator(settings.id_generator)
+
+
+def _environment_sampler(name: str) -> Sampler | None:
+    """Return None for a stock sampler (the SDK reads the variables by itself), else the named entry point's."""
+    if name in STOCK_SAMPLERS:
+        return None
+    sampler: Sampler = _component("OTEL_TRACES_SAMPLER", "opentelemetry_traces_sampler", name, STOCK_SAMPLERS)
+    return sampler
+
+
+def _environment_id_generator(name: str) -> IdGenerator:
+    if name == "random":
+        return ProcessIdGenerator()
+    generator: IdGenerator = _component("OTEL_PYTHON_ID_GENERATOR", "opentelemetry_id_generator", name, ("random",))
+    return generator
+
+
+def _component(variable: str, group: str, name: str, known: Sequence[str]) -> Any:
+    found = tuple(metadata.entry_points(group=group, name=name))
+    if not found:
+        raise SettingsError(variable, name, f"one of {', '.join(known)}, or an entry point of {group}")
+    factory = found[0].load()
+    if group == "opentelemetry_traces_sampler":
+        return factory(Environment().text("OTEL_TRACES_SAMPLER_ARG"))
+    return factory()

@@ -1,0 +1,64 @@
+"""How a proxy reaches the providers of the current generation, and what it does where there are none."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider
+
+from otelfork import forks
+
+_T = TypeVar("_T")
+
+
+class Providers(Protocol):
+    """The part of a generation that proxies use."""
+
+    tracer_provider: TracerProvider
+    meter_provider: MeterProvider
+    logger_provider: LoggerProvider
+
+
+class _NoProviders:
+    """Where telemetry is off, or asked for while it is being built: everything goes nowhere."""
+
+    tracer_provider = NoOpTracerProvider()
+    meter_provider = NoOpMeterProvider()
+    logger_provider = NoOpLoggerProvider()
+
+
+_nothing: Providers = _NoProviders()
+
+
+def providers() -> Providers:
+    """Return the providers of this process's generation; builds it at first use."""
+    generation = forks.ensure()
+    return _nothing if generation is None else cast(Providers, generation)
+
+
+class Follower(Generic[_T]):
+    """Caches what a proxy stands for in one generation, and makes it anew in the next."""
+
+    __slots__ = ("_generation", "_real")
+
+    def __init__(self) -> None:
+        self._generation: Any = None
+        self._real: _T | None = None
+
+    def _make(self, providers: Providers) -> _T:
+        raise NotImplementedError
+
+    def real(self) -> _T:
+        """Return the object of the current generation."""
+        generation = forks.current()
+        cached = self._real
+        if cached is not None and generation is self._generation and generation is not None:
+            return cached
+        found = providers()
+        made = self._make(found)
+        # The object first: another thread that reads in between sees an old generation and makes its own.
+        self._real = made
+        self._generation = None if found is _nothing else found
+        return made
