@@ -1,0 +1,36 @@
+"""What is turned off to see the conformance tests fail: a list, as plain data.
+
+`tests/programs/mutate/sitecustomize.py` does the turning off, inside the server under test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One part of otelfork that is turned off, and the rows that have to fail without it."""
+
+    name: str
+    turns_off: str
+    rows: tuple[str, ...]
+
+
+WARM_GUNICORN, WARM_UWSGI = "gunicorn sync --preload, warmed up", "uwsgi default, warmed up"
+
+CONTROL = Mutation("nothing_off", "nothing: the control, which has to hold", (WARM_GUNICORN, WARM_UWSGI))
+
+MUTATIONS = (
+    Mutation("pid_check_off", "the pid check; forks are noticed by the hook alone", (WARM_UWSGI,)),
+    Mutation(
+        "hook_and_pid_check_off",
+        "the at-fork hook and the pid check",
+        (WARM_GUNICORN, "multiprocessing fork", "os.fork nested"),
+    ),
+    Mutation(
+        "flush_off",
+        "the flush on the way out",
+        ("gunicorn sync --preload", "gunicorn uvicorn worker --preload", "uwsgi default", "multiprocessing spawn"),
+    ),
+)

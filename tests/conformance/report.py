@@ -1,0 +1,111 @@
+"""`python -m tests.conformance.report`: runs every row over both protocols and writes `docs/conformance.md`.
+
+The table comes from what the tests have measured, never from a hand. It ends with the mutations: what is turned
+off, and which rows then fail, as they have to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+
+from tests.conformance.rows import PROTOCOLS, ROWS
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "docs/conformance.md"
+WORKERS = os.environ.get("WORKERS", "4")
+PACKAGES = ("opentelemetry-sdk", "gunicorn", "gevent", "uvicorn", "uvicorn-worker", "hypercorn", "granian")
+PACKAGES += ("uwsgi", "celery", "flask", "fastapi", "rotel")
+COLUMNS: Mapping[str, str] = {
+    "row": "server or way",
+    "protocol": "protocol",
+    "sent": "sent",
+    "received": "received",
+    "lost": "lost",
+    "doubled": "doubled",
+    "histogram": "histogram",
+    "counted": "counter",
+    "children": "child spans",
+    "shared_ids": "shared ids",
+    "workers": "processes",
+    "stop_seconds": "stop (s)",
+    "class": "exit",
+}
+MUTATION_COLUMNS: Mapping[str, str] = {"turns_off": "turned off", "row": "row", "outcome": "how it failed"}
+
+
+def main() -> int:
+    """Run all, write the table, and return 0 only if every test passed and every row has left its figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        status = _run_tests(Path(folder))
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in Path(folder).glob("*.json")]
+    mutations = [result for result in found if "mutation" in result]
+    results = [result for result in found if "mutation" not in result]
+    missing = len(ROWS) * len(PROTOCOLS) - len(results)
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text(document(results, mutations), encoding="utf-8")
+    print(f"{TABLE.relative_to(ROOT)}: {len(results)} rows, {missing} missing, {len(mutations)} mutations")
+    return status or int(missing > 0)
+
+
+def _run_tests(folder: Path) -> int:
+    """Run the conformance tests in parallel; pytest shows the progress."""
+    command = [sys.executable, "-m", "pytest", "tests/conformance", "-m", "slow or not slow", "-n", WORKERS]
+    command += ["--dist", "worksteal", "-o", "console_output_style=count", "--tb", "short"]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "OTELFORK_TEST_RESULTS": str(folder)}, check=False
+    ).returncode
+
+
+def document(results: Iterable[Mapping[str, object]], mutations: Iterable[Mapping[str, object]]) -> str:
+    """Return the page: what it was measured with, the rows in the order of the table, the mutations."""
+    order = {row.name: number for number, row in enumerate(ROWS)}
+    ordered = sorted(results, key=lambda result: (order[str(result["row"])], str(result["protocol"]) != PROTOCOLS[0]))
+    rows = [[str(result[name]) for name in COLUMNS] for result in ordered]
+    notes = {f"- {row.name}: {row.note}" for row in ROWS if row.note}
+    tried = sorted([str(result[name]) for name in MUTATION_COLUMNS] for result in mutations)
+    return "\n".join(
+        (
+            "# Conformance",
+            "",
+            "Written by `make conformance`; do not edit. Each row got its requests over loopback, was stopped with",
+            "SIGTERM and compared with what a receiver had: the server spans, the count of the histogram",
+            "`http.server.request.duration`, a counter and child spans of a tracer that were taken at import, the pids",
+            "and the instance ids of processes that lived at one time.",
+            "",
+            f"Measured with Python {platform.python_version()} on {platform.system()} and {_packages()}.",
+            "",
+            *_table(list(COLUMNS.values()), rows),
+            "",
+            *sorted(notes),
+            "",
+            "## Mutations",
+            "",
+            "A test that cannot fail shows nothing. Each of these parts of otelfork was turned off, and the row named",
+            "beside it failed, as it has to (an empty last cell would be a test that notices nothing).",
+            "",
+            *_table(list(MUTATION_COLUMNS.values()), tried),
+            "",
+        )
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def _packages() -> str:
+    """Return name and version of the installed packages that the figures depend on."""
+    installed = {found.metadata["Name"].lower(): found.version for found in distributions()}
+    return ", ".join(f"{name} {installed[name]}" for name in PACKAGES if name in installed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""The server table: every way to run an application that the project promises to keep true, as plain data.
+
+A row says what to start and what to expect; it must not know how a test drives it. `{python}`, `{uwsgi}`,
+`{programs}`, `{port}` and `{requests}` in a command are filled in when it is started; it runs in a scratch
+folder with `application` on PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+FLASK, FASTAPI, PROGRAMS = "examples/flask", "examples/fastapi", "tests/programs"
+CLEAN, KILLED = "clean", "killed"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to run an application.
+
+    `driver` is `http` (requests over loopback, then SIGTERM) or `program` (it makes the requests itself and
+    ends). `exit_class` is `clean` where Python code runs on the way out, else `killed`. `make test` runs the
+    rows that are not `slow`.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    application: str
+    driver: str = "http"
+    preload: bool = False
+    slow: bool = True
+    exit_class: str = CLEAN
+    environment: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    note: str = ""
+
+    @property
+    def work_span(self) -> str:
+        """The span that the application makes in each request with its module-level tracer."""
+        return "work" if self.application == PROGRAMS else "read shelf"
+
+    @property
+    def work_counter(self) -> str:
+        """The counter that the application adds 1 to in each request."""
+        return "app.work" if self.application == PROGRAMS else "shop.shelf.reads"
+
+
+def _gunicorn(worker: str, application: str, *options: str, name: str = "", note: str = "") -> list[Row]:
+    """Return the two rows of a gunicorn worker class; the one with preload is a main row."""
+    command = (
+        "{python}",
+        "-m",
+        "gunicorn",
+        "--bind",
+        "127.0.0.1:{port}",
+        "--workers",
+        "3",
+        "--worker-class",
+        worker,
+    )
+    name = f"gunicorn {name or worker}"
+    return [
+        Row(
+            name=f"{name} --preload",
+            command=(*command, *options, "--preload", "app:app"),
+            application=application,
+            preload=True,
+            slow=worker.startswith("uvicorn."),
+            note=note,
+        ),
+        Row(name=name, command=(*command, *options, "app:app"), application=application, note=note),
+    ]
+
+
+def _uwsgi(name: str, *options: str, preload: bool = True, slow: bool = True, note: str = "") -> Row:
+    command = (
+        "{uwsgi}",
+        "--http-socket",
+        "127.0.0.1:{port}",
+        "--master",
+        "--processes",
+        "3",
+        "--enable-threads",
+    )
+    command += ("--die-on-term", "--need-app", *options, "--module", "app:app")
+    return Row(name=f"uwsgi {name}", command=command, application=FLASK, preload=preload, slow=slow, note=note)
+
+
+def _program(name: str, file: str, *arguments: str, slow: bool = True) -> Row:
+    command = ("{python}", f"{{programs}}/{file}", *arguments, "{requests}")
+    return Row(name=name, command=command, application=PROGRAMS, driver="program", slow=slow)
+
+
+_UVICORN = ("{python}", "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2")
+_GRANIAN = ("{python}", "-m", "granian", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2")
+_HYPERCORN = ("{python}", "-m", "hypercorn", "--bind", "127.0.0.1:{port}", "--workers", "2")
+
+ROWS: tuple[Row, ...] = (
+    *_gunicorn("sync", FLASK),
+    *_gunicorn("gthread", FLASK, "--threads", "4"),
+    *_gunicorn("gevent", FLASK),
+    *_gunicorn("asgi", FASTAPI, note="gunicorn's own asgi worker"),
+    *_gunicorn("uvicorn_worker.UvicornWorker", FASTAPI, name="uvicorn worker"),
+    *_gunicorn(
+        "uvicorn.workers.UvicornWorker",
+        FASTAPI,
+        name="uvicorn.workers (deprecated)",
+        note="uvicorn 0.54 still has it, with a warning",
+    ),
+    Row(
+        name="gunicorn sync --preload --max-requests 40",
+        command=(
+            *("{python}", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "3", "--preload"),
+            *("--max-requests", "40", "app:app"),
+        ),
+        application=FLASK,
+        preload=True,
+        note="workers are recycled while requests arrive",
+    ),
+    _uwsgi("default", slow=False, note="forks in C: no at-fork hook of Python runs"),
+    Row(
+        name="gunicorn sync --preload, warmed up",
+        command=(
+            *("{python}", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "3", "--preload"),
+            "warm_wsgi_app:app",
+        ),
+        application=PROGRAMS,
+        preload=True,
+        note="the application records a span while the master imports it",
+    ),
+    Row(
+        name="uwsgi default, warmed up",
+        command=(
+            *("{uwsgi}", "--http-socket", "127.0.0.1:{port}", "--master", "--processes", "3", "--enable-threads"),
+            *("--die-on-term", "--need-app", "--module", "warm_wsgi_app:app"),
+        ),
+        application=PROGRAMS,
+        preload=True,
+        note="the application records a span while the master imports it; its fork in C runs no hook",
+    ),
+    _uwsgi("--lazy-apps", "--lazy-apps", preload=False),
+    _uwsgi("--py-call-uwsgi-fork-hooks", "--py-call-uwsgi-fork-hooks"),
+    _uwsgi("--py-call-osafterfork", "--py-call-osafterfork", note="the child's at-fork hooks only"),
+    Row("uvicorn --workers", (*_UVICORN, "app:app"), FASTAPI, slow=False),
+    Row(
+        name="uvicorn --workers --lifespan off",
+        command=(*_UVICORN, "--lifespan", "off", "asgi_app:app"),
+        application=PROGRAMS,
+        note="neither lifespan nor atexit: what Django on uvicorn gets",
+    ),
+    Row("hypercorn", (*_HYPERCORN, "app:app"), FASTAPI, slow=False),
+    Row("granian wsgi", (*_GRANIAN, "--interface", "wsgi", "app:app"), FLASK),
+    Row("granian asgi", (*_GRANIAN, "--interface", "asgi", "app:app"), FASTAPI, slow=False),
+    _program("multiprocessing fork", "multiprocessing_workers.py", "fork", slow=False),
+    _program("multiprocessing forkserver", "multiprocessing_workers.py", "forkserver"),
+    _program("multiprocessing spawn", "multiprocessing_workers.py", "spawn"),
+    _program("ProcessPoolExecutor", "process_pool.py", "fork"),
+    _program("celery prefork", "celery_prefork.py", slow=False),
+    _program("os.fork", "os_fork.py", "1", slow=False),
+    _program("os.fork nested", "os_fork.py", "2"),
+)
+
+PROTOCOLS = ("http/protobuf", "grpc")

@@ -1,0 +1,44 @@
+"""A master that has preloaded the application and served nothing stays as it would be without telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from tests.conformance.driving import drive
+from tests.conformance.rows import ROWS, Row
+from tests.conformance.serving import serve
+
+from otelfork.receiver import Receiver
+
+MASTERS = {row.name: row for row in ROWS if row.preload and not row.slow}
+OFF = {"OTEL_SDK_DISABLED": "true"}
+
+
+def _observed(row: Row, environment: Mapping[str, str], folder: Path, receiver: Receiver) -> tuple[int, int]:
+    """Return the master's threads and its connections to the receiver, after its workers have served."""
+    folder.mkdir()
+    with serve(row, environment, folder, 20) as server:
+        server.wait_until_ready()
+        drive(server, 20)
+        master = psutil.Process(server.process.pid)
+        ports = {urlsplit(receiver.http_endpoint).port, urlsplit(receiver.grpc_endpoint).port}
+        connections = [peer for peer in master.net_connections("tcp") if peer.raddr and peer.raddr.port in ports]
+        seen = master.num_threads(), len(connections)
+        server.stop()
+    return seen
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name.split()[1] not in {"sync", "default"})) for name in MASTERS],
+)
+def test_a_master_has_no_thread_and_no_socket_of_ours(name: str, receiver: Receiver, tmp_path: Path):
+    """Its threads are as many as with OTEL_SDK_DISABLED=true, and it holds no connection to the receiver."""
+    row, environment = MASTERS[name], receiver.environment("grpc")
+    bare = _observed(row, {**environment, **OFF}, tmp_path / "off", receiver)
+    assert bare == _observed(row, environment, tmp_path / "on", receiver)

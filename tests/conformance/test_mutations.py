@@ -1,0 +1,70 @@
+"""A test that cannot fail shows nothing: with a part of otelfork turned off, its rows have to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conformance.mutations import CONTROL, MUTATIONS, Mutation
+from tests.conformance.rows import ROWS, Row
+from tests.conformance.serving import ROOT, serve
+from tests.conformance.statement import account, expected
+from tests.conformance.test_servers import run
+
+from otelfork.receiver import HTTP, Receiver
+
+ROW_BY_NAME = {row.name: row for row in ROWS}
+MUTATE = str(ROOT / "tests/programs/mutate")
+
+
+def failure(row: Row, mutation: Mutation, receiver: Receiver, requests: int, folder: Path) -> str:
+    """Run a row under a mutation; return in a few words how its statement fails, or "" where it holds."""
+    environment = {**receiver.environment(HTTP), "OTELFORK_TEST_MUTATION": mutation.name}
+    with serve(row, environment, folder, requests, python_path=(MUTATE,)) as server:
+        try:
+            sent = run(server, row, requests)
+        except AssertionError as error:
+            return f"{type(error).__name__}: {str(error)[:200]}"
+        assert f"mutation {mutation.name} in process" in server.output
+    receiver.wait_until_quiet()
+    found = account(sent, receiver.spans, receiver.points, work_span=row.work_span, work_counter=row.work_counter)
+    actual = found.as_dict()
+    wrong = {name: value for name, value in expected(sent).items() if actual[name] != value}
+    return ", ".join(f"{name} {actual[name]} instead of {value}" for name, value in wrong.items())
+
+
+def cases(*mutations: Mutation) -> list[object]:
+    """Return each mutation with each of its rows."""
+    return [
+        pytest.param(mutation, ROW_BY_NAME[name], id=f"{mutation.name}-{name}")
+        for mutation in mutations
+        for name in mutation.rows
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("mutation", "row"), cases(*MUTATIONS))
+def test_a_row_fails_when_a_part_is_turned_off(
+    mutation: Mutation,
+    row: Row,
+    receiver: Receiver,
+    requests: int,
+    tmp_path: Path,
+    write_result: Callable[[dict[str, object]], None],
+):
+    """The statement notices the missing part."""
+    outcome = failure(row, mutation, receiver, requests, tmp_path)
+    write_result({"row": row.name, "mutation": mutation.name, "turns_off": mutation.turns_off, "outcome": outcome})
+    assert outcome
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("mutation", "row"), cases(CONTROL))
+def test_a_row_holds_when_nothing_is_turned_off(
+    mutation: Mutation, row: Row, receiver: Receiver, requests: int, tmp_path: Path
+):
+    """The way the parts are turned off disturbs nothing by itself."""
+    assert failure(row, mutation, receiver, requests, tmp_path) == ""

@@ -1,0 +1,80 @@
+"""Turns off one part of otelfork in a server under test, by OTELFORK_TEST_MUTATION. On PYTHONPATH of tests only.
+
+The product has no such switch: this file replaces names of its modules before the application is imported.
+"""
+
+import os
+import sys
+
+
+class _FrozenOs:
+    """The module `os` with a pid that only Python's at-fork hook renews: a fork in C goes unnoticed."""
+
+    def __init__(self):
+        self._pid = os.getpid()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self):
+        self._pid = os.getpid()
+
+    def getpid(self):
+        return self._pid
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+
+def hook_off():
+    """Leave out the at-fork hooks of otelfork; all others are registered."""
+    register = os.register_at_fork
+
+    def without_ours(**hooks):
+        ours = any(hook.__module__ == "otelfork.forks" for hook in hooks.values())
+        return None if ours else register(**hooks)
+
+    os.register_at_fork = without_ours
+    import otelfork.forks  # noqa: F401
+
+    os.register_at_fork = register
+
+
+def pid_check_off():
+    """Let a fork be noticed by the hook alone."""
+    frozen = _FrozenOs()
+    import otelfork.forks
+
+    otelfork.forks.os = frozen
+
+
+def hook_and_pid_check_off():
+    """Let no fork be noticed at all."""
+    hook_off()
+    import otelfork.forks
+
+    frozen = _FrozenOs()
+    frozen._renew = None
+    pid = os.getpid()
+    frozen.getpid = lambda: pid
+    otelfork.forks.os = frozen
+
+
+def flush_off():
+    """Export nothing on the way out."""
+    import otelfork.forks
+
+    otelfork.forks.flush = lambda timeout: True
+
+
+def nothing_off():
+    """Load this file and change nothing: the control, under which every row has to hold."""
+    import otelfork.forks  # noqa: F401
+
+
+def _mutate():
+    name = os.environ.get("OTELFORK_TEST_MUTATION")
+    if name:
+        globals()[name]()
+        sys.stderr.write(f"mutation {name} in process {os.getpid()}\n")
+
+
+_mutate()
