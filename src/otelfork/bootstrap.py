@@ -7,7 +7,8 @@ clean. The first use in each process builds that process's generation.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider, format_trace_id, get_current_span
 
-from otelfork import exits, exporters, forks, pipelines, seats
+from otelfork import exits, exporters, forks, identity, pipelines, seats
 from otelfork.generation import Generation
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
 from otelfork.settings import SIGNALS, Settings, SettingsError
@@ -75,14 +76,15 @@ class _Bootstrap:
         self.build = build
         self.telemetry = Telemetry(self.tracer_provider, self.meter_provider, self.logger_provider, settings)
         exits.configure(timeout=settings.exit_timeout, signals=settings.signals)
-        forks.install(self._first_use)
+        forks.install(self.first_use)
         return self.telemetry
 
     def take_seats(self) -> list[Any]:
         """Take the free global seats."""
         return seats.take(self.tracer_provider, self.meter_provider, self.logger_provider)
 
-    def _first_use(self) -> Generation | None:
+    def first_use(self) -> Generation | None:
+        """Build this process's generation; installed in `forks`."""
         if self.build is None:
             return None
         foreign = self.take_seats()
@@ -133,6 +135,24 @@ def _exports(processor: SpanProcessor) -> bool:
 _bootstrap = _Bootstrap()
 
 
+@contextmanager
+def replaced() -> Iterator[None]:
+    """Let a test configure telemetry anew inside the block, and put back what was configured before."""
+    before = (_bootstrap.telemetry, _bootstrap.build, _bootstrap.explicit, list(_bootstrap.carried))
+    shutdown()
+    try:
+        yield
+    finally:
+        shutdown()
+        _bootstrap.telemetry, _bootstrap.build, _bootstrap.explicit, _bootstrap.carried[:] = before
+        forks.install(_bootstrap.first_use if _bootstrap.build else None)
+
+
+def bind_observables() -> None:
+    """Register the observable instruments in the current generation."""
+    _bootstrap.prepare()
+
+
 def configure(
     *,
     service_name: str | None = None,
@@ -175,6 +195,7 @@ def configure(
         plan = pipelines.Plan(
             settings=settings,
             exporters=_exporter_factories(settings, exporters),
+            detectors=identity.detectors(settings.detectors),
             service_name=service_name,
             resource=resource,
             sampler=sampler,
@@ -202,7 +223,11 @@ def ensure_installed() -> bool:
         settings = Settings.read()
         if settings.disabled:
             return False
-        plan = pipelines.Plan(settings=settings, exporters=_exporter_factories(settings, None))
+        plan = pipelines.Plan(
+            settings=settings,
+            exporters=_exporter_factories(settings, None),
+            detectors=identity.detectors(settings.detectors),
+        )
     except SettingsError as error:
         _logger.error("%s; the application runs on untraced", error)
         return False

@@ -71,7 +71,7 @@ _forgotten: list[object] = []
 """Inherited generations. Never freed: a finaliser of theirs would lock, write or shut down what the parent still uses."""
 
 
-def install(build: Callable[[], Generation | None]) -> None:
+def install(build: Callable[[], Generation | None] | None) -> None:
     """Set the function that builds this process's generation at its first use, and drop a generation built before."""
     global _build
     _build = build

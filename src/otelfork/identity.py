@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import random
@@ -9,14 +10,34 @@ import socket
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.resources import (
+    SERVICE_INSTANCE_ID,
+    SERVICE_NAME,
+    TELEMETRY_SDK_LANGUAGE,
+    TELEMETRY_SDK_NAME,
+    TELEMETRY_SDK_VERSION,
+    OTELResourceDetector,
+    Resource,
+    ResourceDetector,
+)
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import INVALID_SPAN_ID, INVALID_TRACE_ID
 
+from otelfork.settings import SettingsError
+
 Attributes = Mapping[str, Any]
+_logger = logging.getLogger("otelfork")
+_DETECTORS = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
+_SDK = {
+    TELEMETRY_SDK_LANGUAGE: "python",
+    TELEMETRY_SDK_NAME: "opentelemetry",
+    TELEMETRY_SDK_VERSION: sdk_version,
+}
 
 
 class LateResource(Resource):
@@ -61,17 +82,60 @@ class LateResource(Resource):
         return id(self)
 
 
-def process_resource(given: Resource | Attributes | None, service_name: str | None) -> Callable[[], Resource]:
-    """Return the detection for this process: the environment's attributes, then the given ones, then its identity."""
+def detectors(names: Sequence[str]) -> list[ResourceDetector]:
+    """Import the detectors that OTEL_EXPERIMENTAL_RESOURCE_DETECTORS names; `otel`, the environment's attributes, comes last.
+
+    Raises:
+        SettingsError: there is no such detector.
+    """
+    found: list[ResourceDetector] = []
+    for name in names:
+        if name == "otel":
+            continue
+        entries = tuple(metadata.entry_points(group="opentelemetry_resource_detector", name=name))
+        if not entries:
+            raise SettingsError(_DETECTORS, ",".join(names), "installed detectors, such as otel, process, os, host")
+        found.append(entries[0].load()())
+    return [*found, OTELResourceDetector()]
+
+
+def process_resource(
+    given: Resource | Attributes | None, service_name: str | None, chosen: Sequence[ResourceDetector]
+) -> Callable[[], Resource]:
+    """Return the detection for this process: the detectors' attributes, then the given ones, then its identity.
+
+    The detectors run one after the other. `Resource.create` runs them in a thread pool, and a process that records for the
+    first time on its way out has none: the interpreter refuses new futures by then.
+    """
 
     def detect() -> Resource:
-        attributes = dict(given.attributes if isinstance(given, Resource) else given or {})
+        resource = Resource(_SDK)
+        for detector in chosen:
+            resource = resource.merge(_detected(detector))
+        if isinstance(given, Resource):
+            resource = resource.merge(given)
+        elif given:
+            resource = resource.merge(Resource(dict(given)))
         if service_name:
-            attributes["service.name"] = service_name
-        resource = Resource.create(attributes, given.schema_url if isinstance(given, Resource) else None)
-        return resource.merge(Resource(_identity(attributes)))
+            resource = resource.merge(Resource({SERVICE_NAME: service_name}))
+        if not resource.attributes.get(SERVICE_NAME):
+            resource = resource.merge(Resource({SERVICE_NAME: _unknown_service()}))
+        return resource.merge(Resource(_identity(resource.attributes)))
 
     return detect
+
+
+def _detected(detector: ResourceDetector) -> Resource:
+    try:
+        return detector.detect()
+    except Exception:
+        _logger.exception("the resource detector %s failed; its attributes are missing", type(detector).__name__)
+        return Resource.get_empty()
+
+
+def _unknown_service() -> str:
+    """Return the name of a service that has none (semantic conventions: resource, `service.name`)."""
+    return f"unknown_service:{os.path.basename(sys.executable)}" if sys.executable else "unknown_service"  # noqa: PTH119
 
 
 def _identity(given: Attributes) -> dict[str, Any]:
@@ -80,20 +144,15 @@ def _identity(given: Attributes) -> dict[str, Any]:
     A user's own `service.instance.id` stays readable as the prefix of ours: it is shared by all workers, ours is not.
     """
     own = str(uuid.uuid4())
-    prefix = given.get("service.instance.id") or _environment_instance_id()
+    prefix = given.get(SERVICE_INSTANCE_ID)
     return {
-        "service.instance.id": f"{prefix}/{own}" if prefix else own,
+        SERVICE_INSTANCE_ID: f"{prefix}/{own}" if prefix else own,
         "process.pid": os.getpid(),
         "process.executable.name": os.path.basename(sys.executable),  # noqa: PTH119 - no file is touched
         "process.runtime.name": sys.implementation.name,
         "process.runtime.version": platform.python_version(),
         "host.name": socket.gethostname(),
     }
-
-
-def _environment_instance_id() -> str:
-    """Return the id that the user set in OTEL_RESOURCE_ATTRIBUTES; the SDK's detector would invent one otherwise."""
-    return str(OTELResourceDetector().detect().attributes.get("service.instance.id", ""))
 
 
 class ProcessIdGenerator(IdGenerator):

@@ -15,7 +15,7 @@ from opentelemetry.sdk import metrics as sdk_metrics
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.metrics import view
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import Resource, ResourceDetector
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
@@ -36,6 +36,7 @@ class Plan:
 
     settings: Settings
     exporters: Mapping[str, Sequence[Factory]]
+    detectors: Sequence[ResourceDetector]
     service_name: str | None = None
     resource: Resource | Mapping[str, Any] | Callable[[], Resource | Mapping[str, Any]] | None = None
     sampler: Sampler | Callable[[], Sampler] | None = None
@@ -50,7 +51,7 @@ def build(plan: Plan, carried: Sequence[SpanProcessor], prepare: Callable[[], No
     """Build this process's generation. Cheap: no thread pool, no connection, no import; the exporter thread does the rest."""
     settings = plan.settings
     complaints = Complaints()
-    resource = LateResource(process_resource(_value(plan.resource), plan.service_name))
+    resource = LateResource(process_resource(_value(plan.resource), plan.service_name, plan.detectors))
     outbox = Outbox(
         metric_interval=settings.metric_interval,
         metric_timeout=settings.metric_timeout,

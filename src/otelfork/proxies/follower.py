@@ -24,9 +24,9 @@ class Providers(Protocol):
 class _NoProviders:
     """Where telemetry is off, or asked for while it is being built: everything goes nowhere."""
 
-    tracer_provider = NoOpTracerProvider()
-    meter_provider = NoOpMeterProvider()
-    logger_provider = NoOpLoggerProvider()
+    tracer_provider: TracerProvider = NoOpTracerProvider()
+    meter_provider: MeterProvider = NoOpMeterProvider()
+    logger_provider: LoggerProvider = NoOpLoggerProvider()
 
 
 _nothing: Providers = _NoProviders()

@@ -80,6 +80,7 @@ class Settings:
     """OTLP protocol by signal."""
     sampler: str
     id_generator: str
+    detectors: tuple[str, ...]
     spans: BatchSettings
     logs: BatchSettings
     metric_interval: float
@@ -105,6 +106,7 @@ class Settings:
             protocols={signal: _protocol(env, signal) for signal in SIGNALS},
             sampler=_sampler(env),
             id_generator=env.text("OTEL_PYTHON_ID_GENERATOR", default="random"),
+            detectors=env.names("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", default=("otel",)),
             spans=BatchSettings.read(env, "OTEL_BSP", delay=5000),
             logs=BatchSettings.read(env, "OTEL_BLRP", delay=1000),
             metric_interval=env.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000, minimum=1) / 1000,
