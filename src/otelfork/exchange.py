@@ -1,0 +1,287 @@
+"""The telemetry of one request while it runs: one span, one duration, the same in the span and in the metrics.
+
+The edges tell it what happens, in their own order; it begins once, ends once, and never raises into them. It knows neither
+environ nor scope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter_ns, time_ns
+from typing import Any, TypeAlias, final
+
+from opentelemetry import context as contexts
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from otelfork import attributes, semconv
+from otelfork.addresses import resolve
+from otelfork.hooks import once
+from otelfork.instruments import Instruments
+from otelfork.redaction import REDACTED, redact_url
+from otelfork.request import Request, text
+from otelfork.settings.http import HttpSettings
+
+Carrier: TypeAlias = "Mapping[str, Any]"
+FindRoute: TypeAlias = "Callable[[Carrier], str | None]"
+
+MARK = "otelfork.exchange"
+"""Key in environ or scope under which a middleware inside another one finds the exchange that already runs."""
+DISCONNECT = "client_disconnect"
+"""`error.type` of a request whose client left before the response was complete."""
+INCOMPLETE = "incomplete_response"
+"""`error.type` of a request that the application ended without a complete response."""
+
+_SUPPRESSED = ("suppress_instrumentation", "suppress_http_instrumentation")
+_URL_HEADERS = frozenset({"referer", "location", "content-location", "origin"})
+
+
+@final
+class Exchange:
+    """One request under way. Count bytes in `received` and `sent`; call `end` when the last byte is out.
+
+    Attributes:
+        context: what has to be current while the application runs.
+        span: the SERVER span.
+        settings: what the middleware was told to record, hide and add.
+        received: bytes of the request's body that the application took.
+        sent: bytes of the response's body that it gave.
+        status: the response's status code, None before there is one.
+        finished_at: reading of `perf_counter_ns` when the last byte went out, where `end` comes later.
+        carriers: environs or scopes in which the route is looked for, the innermost last.
+    """
+
+    __slots__ = (
+        "_error_type", "_failed", "_find_route", "_instruments", "_method", "_name", "_renamed", "_scheme",
+        "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
+        "received", "sent", "settings", "span", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        carrier: Carrier,
+        getter: Getter[Any],
+        instruments: Instruments,
+        settings: HttpSettings,
+        *,
+        find_route: FindRoute,
+        details: tuple[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._started_wall = time_ns()
+        self._started = perf_counter_ns()
+        addresses = resolve(request, settings)
+        method = attributes.method_name(request.method, settings)
+        name = semconv.UNKNOWN_METHOD_NAME if method == semconv.OTHER_METHOD else method
+        found = attributes.of_request(request, addresses, method, settings)
+        if details is not None:
+            name = details[0]
+            found.update(details[1])
+        parent = _parent(carrier, getter)
+        self.span = instruments.tracer.start_span(
+            name,
+            context=parent,
+            kind=SpanKind.SERVER,
+            attributes=found,
+            start_time=self._started_wall,
+        )
+        self.context = trace.set_span_in_context(self.span, parent)
+        self._instruments = instruments
+        self.settings = settings
+        self._find_route = find_route
+        self._method = method
+        self._scheme = addresses.scheme
+        self._version = semconv.PROTOCOL_VERSIONS.get(request.version)
+        self._websocket = request.websocket
+        self._name = name
+        self._renamed = details is not None
+        self._error_type: str | None = None
+        self._failed: str | None = None
+        self.carriers: list[Carrier] = [carrier]
+        self.extra: dict[str, Any] | None = None
+        self.received = 0
+        self.sent = 0
+        self.status: int | None = None
+        self.finished_at: int | None = None
+        self.ended = False
+        instruments.active_requests.add(1, instruments.active_attributes(method, self._scheme), self.context)
+
+    def respond(self, status: int | None, headers: Iterable[tuple[str, str]]) -> None:
+        """Note the response's status and those of its headers that are wanted. The last call before the end counts."""
+        self.status = status
+        wanted = self.settings.response_headers
+        if wanted is not None and self.span.is_recording():
+            captured = capture(headers, wanted, self.settings)
+            self.note({semconv.RESPONSE_HEADER + name: tuple(values) for name, values in captured.items()})
+
+    def note(self, found: Mapping[str, Any]) -> None:
+        """Keep span attributes that are set, all at once, at the end."""
+        if found:
+            self.extra = {**self.extra, **found} if self.extra else dict(found)
+
+    def fail(self, error: BaseException) -> None:
+        """Record an exception that leaves the application. It is for the caller to let it go on."""
+        if self.ended:
+            return
+        try:
+            self._error_type = _qualified_name(type(error))
+            self._failed = f"{self._error_type}: {_message(error)}"
+            self.span.record_exception(error)
+        except Exception:
+            once("an exception could not be recorded", "fail")
+
+    def cut(self, reason: str) -> None:
+        """Note that the response ended early for a reason that is no exception (`DISCONNECT`, `INCOMPLETE`)."""
+        if self._error_type is None:
+            self._error_type = reason
+
+    def finish(self) -> None:
+        """Stop the clock: the last byte is out, and only `end` is still to come."""
+        if self.finished_at is None:
+            self.finished_at = perf_counter_ns()
+
+    def bodiless(self) -> bool:
+        """Tell whether the response has no body on the wire, whatever the application gave (RFC 9110, section 6.4.1)."""
+        status = self.status
+        return self._method == "HEAD" or (status is not None and (status in {204, 304} or status < 200))
+
+    def end(self) -> None:
+        """End the span and record the metrics, the first time this is called."""
+        if self.ended:
+            return
+        self.ended = True
+        finished_at = self.finished_at
+        elapsed = (perf_counter_ns() if finished_at is None else finished_at) - self._started
+        instruments = self._instruments
+        try:
+            instruments.active_requests.add(-1, instruments.active_attributes(self._method, self._scheme), self.context)
+            self._record(instruments, elapsed)
+        except Exception:
+            once("the end of a request could not be recorded", "end")
+        finally:
+            self.carriers = []
+            try:
+                self.span.end(self._started_wall + elapsed)
+            except Exception:
+                once("a request's span could not be ended", "span.end")
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers to add to the response, by the settings."""
+        settings = self.settings
+        seen = self.span.get_span_context()
+        trace_id = trace.format_trace_id(seen.trace_id)
+        parent = f"00-{trace_id}-{trace.format_span_id(seen.span_id)}-{seen.trace_flags:02x}"
+        added: list[tuple[str, str]] = []
+        if settings.traceresponse:
+            added.append(("traceresponse", parent))
+        if settings.server_timing:
+            added.append(("server-timing", f'traceparent;desc="{parent}"'))
+        if settings.trace_id_header:
+            added.append((settings.trace_id_header, trace_id))
+        return added
+
+    def _record(self, instruments: Instruments, elapsed: int) -> None:
+        route = self._route()
+        status = self.status
+        error_type = self._error_type
+        if error_type is None and status is not None and status >= 500:
+            error_type = str(status)
+        if self.span.is_recording():
+            self._describe(status, error_type, route)
+        key = (self._method, self._scheme, status, error_type, route, self._version, self._websocket)
+        shared = instruments.attributes(key)
+        instruments.duration.record(elapsed / 1e9, shared, self.context)
+        if not self._websocket:
+            instruments.request_body_size.record(self.received, shared, self.context)
+            sent = 0 if self.bodiless() else self.sent
+            instruments.response_body_size.record(sent, shared, self.context)
+
+    def _describe(self, status: int | None, error_type: str | None, route: str | None) -> None:
+        span = self.span
+        found: dict[str, Any] = self.extra or {}
+        if status is not None:
+            found[semconv.HTTP_RESPONSE_STATUS_CODE] = status
+        if error_type is not None:
+            found[semconv.ERROR_TYPE] = error_type
+        if route is not None:
+            found[semconv.HTTP_ROUTE] = route
+            # A name that the application gave its span meanwhile is kept.
+            if not self._renamed and getattr(span, "name", self._name) == self._name:
+                span.update_name(f"{self._name} {route}")
+        if self.settings.old_names:
+            found = attributes.old_names(found)
+        if found:
+            span.set_attributes(found)
+        if self._failed is not None:
+            span.set_status(Status(StatusCode.ERROR, self._failed))
+        elif status is not None and status >= 500:
+            span.set_status(Status(StatusCode.ERROR))
+
+    def _route(self) -> str | None:
+        for carrier in reversed(self.carriers):
+            route = self._find_route(carrier)
+            if route is not None:
+                return text(route)
+        return None
+
+
+def suppressed() -> bool:
+    """Tell whether the current context asks for silence (`suppress_instrumentation`, `suppress_http_instrumentation`).
+
+    The API gives these keys no public name, but their text begins with the plain name (`create_key` adds a random end),
+    and a context at the beginning of a request is nearly always empty.
+    """
+    current = contexts.get_current()
+    return bool(current) and any(key.startswith(_SUPPRESSED) and value for key, value in current.items())
+
+
+def traced_outside(method: str, path: str) -> bool:
+    """Tell whether another instrumentation around this one already has a SERVER span for this very request.
+
+    Its span is the current one, is recording, and names the same method and path: the server span of another request
+    that calls this application in-process does not.
+    """
+    span = trace.get_current_span()
+    if not span.is_recording() or getattr(span, "kind", None) is not SpanKind.SERVER:
+        return False
+    seen = getattr(span, "attributes", None) or {}
+    target = str(seen.get(semconv.URL_PATH) or seen.get("http.target") or seen.get("http.url") or "")
+    named = seen.get(semconv.HTTP_REQUEST_METHOD) or seen.get("http.method")
+    return named in {method, semconv.OTHER_METHOD} and (not target or target.partition("?")[0].endswith(path))
+
+
+def capture(headers: Iterable[tuple[str, str]], wanted: Any, settings: HttpSettings) -> dict[str, list[str]]:
+    """Return the headers whose names match, by lower-case name, with sensitive values hidden."""
+    captured: dict[str, list[str]] = {}
+    for name, value in headers:
+        if wanted.fullmatch(name):
+            lowered = text(name.lower())
+            captured.setdefault(lowered, []).append(_shown(lowered, value, settings))
+    return captured
+
+
+def _shown(name: str, value: str, settings: HttpSettings) -> str:
+    if settings.sanitized_headers.fullmatch(name):
+        return REDACTED
+    return text(redact_url(value, settings.redacted_keys) if name in _URL_HEADERS else value)
+
+
+def _parent(carrier: Carrier, getter: Getter[Any]) -> Context:
+    """Return the context to start in: what was sent, over a span of this process that runs around the request."""
+    current = contexts.get_current()
+    # A context that another request left on this thread must not adopt this one: its span has ended.
+    around = current if current and trace.get_current_span(current).is_recording() else Context()
+    return propagate.extract(carrier, around, getter)
+
+
+def _qualified_name(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return text(str(error))
+    except Exception:
+        return ""

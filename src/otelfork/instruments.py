@@ -1,0 +1,135 @@
+"""The handles that one middleware records with: a tracer and four instruments, and their bounded attribute sets.
+
+Only the OpenTelemetry API is known here; whose provider stands behind it is not.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TypeAlias, final
+
+from opentelemetry.metrics import Histogram, Meter, MeterProvider, UpDownCounter, get_meter_provider
+from opentelemetry.trace import Tracer, TracerProvider, get_tracer_provider
+
+from otelfork import semconv
+
+MetricKey: TypeAlias = "tuple[str, str, int | None, str | None, str | None, str | None, bool]"
+"""(method, scheme, status, error type, route, protocol version, websocket)"""
+
+_OVERFLOW: dict[str, str | int | bool] = {semconv.METRIC_OVERFLOW: True}
+SCOPE = "otelfork"
+
+
+def _version() -> str:
+    try:
+        return version(SCOPE)
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return ""
+
+
+@final
+class Instruments:
+    """Tracer and instruments of one generation, with the attribute sets that were seen.
+
+    Args:
+        tracer: where request spans come from.
+        meter: where the instruments are made.
+        cardinality_limit: attribute sets per instrument, the overflow set included.
+    """
+
+    __slots__ = (
+        "_active_sets", "_limit", "_sets", "active_requests", "duration", "request_body_size", "response_body_size",
+        "tracer",
+    )  # fmt: skip
+
+    def __init__(self, tracer: Tracer, meter: Meter, cardinality_limit: int = 2000) -> None:
+        self.tracer = tracer
+        self.duration: Histogram = meter.create_histogram(
+            semconv.DURATION_METRIC,
+            unit="s",
+            description="Duration of HTTP server requests.",
+            explicit_bucket_boundaries_advisory=semconv.DURATION_BOUNDARIES,
+        )
+        self.active_requests: UpDownCounter = meter.create_up_down_counter(
+            semconv.ACTIVE_REQUESTS_METRIC,
+            unit="{request}",
+            description="Number of active HTTP server requests.",
+        )
+        self.request_body_size = _sizes(meter, semconv.REQUEST_BODY_SIZE_METRIC, "Size of HTTP server request bodies.")
+        self.response_body_size = _sizes(
+            meter, semconv.RESPONSE_BODY_SIZE_METRIC, "Size of HTTP server response bodies."
+        )
+        self._limit = cardinality_limit
+        self._sets: dict[MetricKey, dict[str, str | int | bool]] = {}
+        self._active_sets: dict[tuple[str, str], dict[str, str | int | bool]] = {}
+
+    @classmethod
+    def create(
+        cls,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        *,
+        tracer: Tracer | None = None,
+        meter: Meter | None = None,
+        cardinality_limit: int = 2000,
+    ) -> Instruments:
+        """Make the handles from providers (the global ones by default), or take a tracer or meter as given."""
+        if tracer is None:
+            provider = tracer_provider if tracer_provider is not None else get_tracer_provider()
+            tracer = provider.get_tracer(SCOPE, _version(), schema_url=semconv.SCHEMA_URL)
+        if meter is None:
+            metrics = meter_provider if meter_provider is not None else get_meter_provider()
+            meter = metrics.get_meter(SCOPE, _version(), schema_url=semconv.SCHEMA_URL)
+        return cls(tracer, meter, cardinality_limit)
+
+    def attributes(self, key: MetricKey) -> dict[str, str | int | bool]:
+        """Return the low-cardinality attributes of a finished request; over the limit, the overflow set.
+
+        The dictionary is shared between requests with the same key: recorders read it only.
+        """
+        found = self._sets.get(key)
+        if found is not None:
+            return found
+        # Two threads may both pass the limit check: the bound is then over by one, and no lock is needed.
+        if len(self._sets) >= self._limit - 1:
+            return _OVERFLOW
+        return self._sets.setdefault(key, _metric_attributes(key))
+
+    def active_attributes(self, method: str, scheme: str) -> dict[str, str | int | bool]:
+        """Return the attributes of `http.server.active_requests`."""
+        key = (method, scheme)
+        found = self._active_sets.get(key)
+        if found is not None:
+            return found
+        if len(self._active_sets) >= self._limit - 1:
+            return _OVERFLOW
+        fresh: dict[str, str | int | bool] = {semconv.HTTP_REQUEST_METHOD: method, semconv.URL_SCHEME: scheme}
+        return self._active_sets.setdefault(key, fresh)
+
+
+def _sizes(meter: Meter, name: str, description: str) -> Histogram:
+    return meter.create_histogram(
+        name,
+        unit="By",
+        description=description,
+        explicit_bucket_boundaries_advisory=semconv.BODY_SIZE_BOUNDARIES,
+    )
+
+
+def _metric_attributes(key: MetricKey) -> dict[str, str | int | bool]:
+    method, scheme, status, error, route, protocol_version, websocket = key
+    attributes: dict[str, str | int | bool] = {
+        semconv.HTTP_REQUEST_METHOD: method,
+        semconv.URL_SCHEME: scheme,
+    }
+    if status is not None:
+        attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = status
+    if error is not None:
+        attributes[semconv.ERROR_TYPE] = error
+    if route is not None:
+        attributes[semconv.HTTP_ROUTE] = route
+    if protocol_version is not None:
+        attributes[semconv.NETWORK_PROTOCOL_VERSION] = protocol_version
+    if websocket:
+        attributes[semconv.NETWORK_PROTOCOL_NAME] = "websocket"
+    return attributes
