@@ -21,6 +21,9 @@ WARM_GUNICORN, WARM_UWSGI = "gunicorn sync --preload, warmed up", "uwsgi default
 
 CONTROL = Mutation("nothing_off", "nothing: the control, which has to hold", (WARM_GUNICORN, WARM_UWSGI))
 
+HOOK_OFF = Mutation("hook_off", "the at-fork hook; forks are noticed by the pid check alone", ())
+"""No row fails without the hook: the pid check saves every record. What it alone does has a test of its own."""
+
 MUTATIONS = (
     Mutation("pid_check_off", "the pid check; forks are noticed by the hook alone", (WARM_UWSGI,)),
     Mutation(

@@ -46,6 +46,11 @@ class Server:
         """Wait for the port, then until no process is busy with starting: so every worker gets its share."""
         deadline = time.monotonic() + START_SECONDS
         self._wait_until_listening(deadline)
+        self.wait_until_idle(deadline)
+
+    def wait_until_idle(self, deadline: float | None = None) -> None:
+        """Wait until no process of the server uses processor time."""
+        deadline = deadline or time.monotonic() + STOP_SECONDS
         before: dict[int, float] = {}
         while time.monotonic() < deadline:
             now = {process.pid: _used_seconds(process) for process in self.descendants()}
@@ -53,7 +58,7 @@ class Server:
                 return
             before = now
             time.sleep(IDLE_SECONDS)
-        raise Hung(f"still busy with starting\n{self.stacks()}")
+        raise Hung(f"still busy\n{self.stacks()}")
 
     def _wait_until_listening(self, deadline: float) -> None:
         """Wait for the port to accept a connection; no request is made, so nothing is counted."""

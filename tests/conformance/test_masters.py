@@ -1,4 +1,4 @@
-"""A master that has preloaded the application and served nothing stays as it would be without telemetry."""
+"""Processes that record nothing have nothing of ours: a preloading master, a forked child."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from tests.conformance.driving import drive
-from tests.conformance.rows import ROWS, Row
+from tests.conformance.rows import PROGRAMS, ROWS, Row
 from tests.conformance.serving import serve
 
-from otelfork.receiver import Receiver
+from otelfork.receiver import HTTP, Receiver
 
 MASTERS = {row.name: row for row in ROWS if row.preload and not row.slow}
 OFF = {"OTEL_SDK_DISABLED": "true"}
+QUIET_CHILD = Row("a quiet child", ("{python}", "{programs}/quiet_child.py"), PROGRAMS, driver="program")
 
 
 def _observed(row: Row, environment: Mapping[str, str], folder: Path, receiver: Receiver) -> tuple[int, int]:
@@ -42,3 +43,13 @@ def test_a_master_has_no_thread_and_no_socket_of_ours(name: str, receiver: Recei
     row, environment = MASTERS[name], receiver.environment("grpc")
     bare = _observed(row, {**environment, **OFF}, tmp_path / "off", receiver)
     assert bare == _observed(row, environment, tmp_path / "on", receiver)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_a_child_that_records_nothing_holds_no_connection_of_ours(receiver: Receiver, tmp_path: Path):
+    """The hook closes the inherited connections by number; the parent's are not touched."""
+    with serve(QUIET_CHILD, receiver.environment(HTTP), tmp_path, 1) as server:
+        assert server.wait(30) == 0, server.output
+        told = dict(line.split() for line in server.output.splitlines() if line.startswith(("parent", "child")))
+    assert (int(told["parent"]) > 0, told["child"]) == (True, "0")

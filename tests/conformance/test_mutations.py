@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conformance.mutations import CONTROL, MUTATIONS, Mutation
+from tests.conformance.mutations import CONTROL, HOOK_OFF, MUTATIONS, Mutation
 from tests.conformance.rows import ROWS, Row
 from tests.conformance.serving import ROOT, serve
 from tests.conformance.statement import account, expected
+from tests.conformance.test_masters import QUIET_CHILD
 from tests.conformance.test_servers import run
 
 from otelfork.receiver import HTTP, Receiver
@@ -58,6 +59,22 @@ def test_a_row_fails_when_a_part_is_turned_off(
     outcome = failure(row, mutation, receiver, requests, tmp_path)
     write_result({"row": row.name, "mutation": mutation.name, "turns_off": mutation.turns_off, "outcome": outcome})
     assert outcome
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_a_quiet_child_keeps_the_connections_when_the_hook_is_turned_off(
+    receiver: Receiver, tmp_path: Path, write_result: Callable[[dict[str, object]], None]
+):
+    """The pid check saves every record without the hook, but only the hook closes what a child inherits."""
+    environment = {**receiver.environment(HTTP), "OTELFORK_TEST_MUTATION": HOOK_OFF.name}
+    with serve(QUIET_CHILD, environment, tmp_path, 1, python_path=(MUTATE,)) as server:
+        assert server.wait(30) == 0, server.output
+        inherited = [line for line in server.output.splitlines() if line.startswith("child")]
+    outcome = f"{inherited[0].split()[1]} inherited connections instead of 0"
+    about = {"row": QUIET_CHILD.name, "mutation": HOOK_OFF.name, "turns_off": HOOK_OFF.turns_off}
+    write_result({**about, "outcome": outcome})
+    assert inherited != ["child 0"]
 
 
 @pytest.mark.slow

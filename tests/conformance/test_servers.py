@@ -24,6 +24,8 @@ def run(server: Server, row: Row, requests: int) -> list[Sent]:
     else:
         server.wait_until_ready()
         sent = drive(server, requests)
+        if row.stop_idle:
+            server.wait_until_idle()
         status = server.stop()
     assert (0, requests) == (status, len(sent)), server.output
     return sent
