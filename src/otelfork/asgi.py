@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry.context import attach, detach
 
-from otelfork import exits, forks, routes
+from otelfork import exits, forks, frameworks, routes
 from otelfork.attributes import full_url
 from otelfork.exchange import MARK, Exchange, suppressed, traced_outside
 from otelfork.hooks import Hooks, call, once
@@ -49,6 +49,7 @@ class ASGIMiddleware:
         self._settings = settings
         self._hooks = hooks
         self._lifespan = False
+        frameworks.prepare(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the application does."""

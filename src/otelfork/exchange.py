@@ -25,7 +25,7 @@ from otelfork.request import Request, text
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
-FindRoute: TypeAlias = "Callable[[Carrier], str | None]"
+FindRoute: TypeAlias = "Callable[[Carrier, int | None], str | None]"
 
 MARK = "otelfork.exchange"
 """Key in environ or scope under which a middleware inside another one finds the exchange that already runs."""
@@ -47,6 +47,7 @@ class Exchange:
         span: the SERVER span.
         settings: what the middleware was told to record, hide and add.
         received: bytes of the request's body that the application took.
+        route: the template that the framework chose, None before it is known and where there is none.
         sent: bytes of the response's body that it gave.
         status: the response's status code, None before there is one.
         finished_at: reading of `perf_counter_ns` when the last byte went out, where `end` comes later.
@@ -56,7 +57,7 @@ class Exchange:
     __slots__ = (
         "_error_type", "_failed", "_find_route", "_instruments", "_method", "_name", "_renamed", "_scheme",
         "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
-        "received", "sent", "settings", "span", "status",
+        "received", "route", "sent", "settings", "span", "status",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +103,7 @@ class Exchange:
         self.carriers: list[Carrier] = [carrier]
         self.extra: dict[str, Any] | None = None
         self.received = 0
+        self.route: str | None = None
         self.sent = 0
         self.status: int | None = None
         self.finished_at: int | None = None
@@ -111,6 +113,8 @@ class Exchange:
     def respond(self, status: int | None, headers: Iterable[tuple[str, str]]) -> None:
         """Note the response's status and those of its headers that are wanted. The last call before the end counts."""
         self.status = status
+        # Looked for now, because Flask takes its request out of the environ before the call returns.
+        self._find_out_route()
         wanted = self.settings.response_headers
         if wanted is not None and self.span.is_recording():
             captured = capture(headers, wanted, self.settings)
@@ -183,7 +187,8 @@ class Exchange:
         return added
 
     def _record(self, instruments: Instruments, elapsed: int) -> None:
-        route = self._route()
+        self._find_out_route()
+        route = self.route
         status = self.status
         error_type = self._error_type
         if error_type is None and status is not None and status >= 500:
@@ -219,12 +224,13 @@ class Exchange:
         elif status is not None and status >= 500:
             span.set_status(Status(StatusCode.ERROR))
 
-    def _route(self) -> str | None:
-        for carrier in reversed(self.carriers):
-            route = self._find_route(carrier)
-            if route is not None:
-                return text(route)
-        return None
+    def _find_out_route(self) -> None:
+        if self.route is None:
+            for carrier in reversed(self.carriers):
+                route = self._find_route(carrier, self.status)
+                if route is not None:
+                    self.route = text(route)
+                    return
 
 
 def suppressed() -> bool:

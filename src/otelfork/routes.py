@@ -1,32 +1,123 @@
 """The route that the framework chose for a request, read from what it leaves in the environ or scope.
 
-Frameworks are recognised by what they leave behind and never imported. A request that no route matched has none: its path
-would make a new name for every address that a scanner tries.
+Frameworks are recognised by what they leave behind and never imported here; those that leave nothing are asked by
+`frameworks`. A request that no route matched has none: its path would make a new name for every address a scanner tries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+DJANGO = "otelfork.django"
+"""Key under which `frameworks` marks what Django handles, with a function that finds the route."""
 
-def of_environ(environ: Mapping[str, Any]) -> str | None:
-    """Return the route template of a WSGI request after the application was called, or None."""
+_BOTTLE_MOUNT = "<:re:.*>"
+_CATCH_ALL = "/{path}"
+"""How Starlette's `path_format` of a mount ends."""
+
+
+def of_environ(environ: Mapping[str, Any], status: int | None) -> str | None:
+    """Return the route template of a WSGI request after the application was called, or None.
+
+    Args:
+        environ: as the application left it.
+        status: of the response.
+    """
     request = environ.get("werkzeug.request")
-    if request is not None:
+    if request is not None:  # Flask and what else keeps werkzeug's request and its rule
         rule = getattr(getattr(request, "url_rule", None), "rule", None)
-        if rule is not None:
-            return _under(str(environ.get("SCRIPT_NAME", "")), str(rule))
+    elif "bottle.route" in environ:
+        return _bottle(environ, status)
+    elif DJANGO in environ:
+        return _django(environ[DJANGO])
+    else:
+        return None
+    return _under(str(environ.get("SCRIPT_NAME", "")), rule) if isinstance(rule, str) else None
+
+
+def of_scope(scope: Mapping[str, Any], status: int | None) -> str | None:
+    """Return the route template of an ASGI request after the application was called, or None.
+
+    Args:
+        scope: as the application left it.
+        status: of the response.
+    """
+    route = scope.get("route")
+    if route is not None:
+        return _starlette(scope, route, status)
+    template = scope.get("path_template")
+    if isinstance(template, str) and template:  # Litestar
+        return _under(str(scope.get("root_path", "")), template)
+    if DJANGO in scope:
+        return _django(scope[DJANGO])
     return None
 
 
-def of_scope(scope: Mapping[str, Any]) -> str | None:
-    """Return the route template of an ASGI request after the application was called, or None."""
-    route = scope.get("route")
-    if route is not None:
-        path = getattr(route, "path_format", None) or getattr(route, "path", None)
-        if isinstance(path, str):
-            return _under(str(scope.get("root_path", "")), path)
+def _bottle(environ: Mapping[str, Any], status: int | None) -> str | None:
+    """Return the rule of a Bottle route; a mounted application knows only the rest of the path."""
+    rule = getattr(environ["bottle.route"], "rule", None)
+    if not isinstance(rule, str) or (status == 404 and rule.endswith(_BOTTLE_MOUNT)):
+        return None
+    path, rest = str(environ.get("PATH_INFO", "")), str(environ.get("bottle.raw_path", ""))
+    mounted = path.removesuffix(rest) if rest != path and not rule.endswith(_BOTTLE_MOUNT) else ""
+    return _under(str(environ.get("SCRIPT_NAME", "")).rstrip("/") + mounted, rule)
+
+
+def _django(find: Any) -> str | None:
+    route: str | None = find()
+    return route
+
+
+def _starlette(scope: Mapping[str, Any], route: Any, status: int | None) -> str | None:
+    """Return the template of a Starlette or FastAPI route, the templates of its mounts before it."""
+    template = getattr(route, "path_format", None)
+    if not isinstance(template, str):
+        template = getattr(route, "path", None)
+        if not isinstance(template, str):
+            return None
+    prefix = _mounts(scope)
+    if _is_mount(route):
+        # What is mounted found nothing (404), or has no routes of its own (static files).
+        return None if status == 404 else prefix + _CATCH_ALL
+    return _under(prefix, template)
+
+
+def _is_mount(route: Any) -> bool:
+    return hasattr(route, "app") and not hasattr(route, "endpoint") and hasattr(route, "path_regex")
+
+
+def _mounts(scope: Mapping[str, Any]) -> str:
+    """Return the prefix that mounts put before the route, with the names of their parameters and not the values."""
+    root = str(scope.get("root_path") or "")
+    outside = str(scope.get("app_root_path", root) or "")
+    mounted = root.removeprefix(outside)
+    values = [str(value) for value in (scope.get("path_params") or {}).values()]
+    if mounted and any(value and f"/{value}" in mounted for value in values):
+        routes = getattr(scope.get("app"), "routes", None)
+        found = _mount_templates(routes, mounted) if routes else None
+        if found is not None:
+            mounted = found
+    return outside.rstrip("/") + mounted
+
+
+def _mount_templates(routes: Iterable[Any], path: str) -> str | None:
+    """Return the templates of the mounts whose paths make up `path`, or None."""
+    for route in routes:
+        pattern: re.Pattern[str] | None = getattr(route, "path_regex", None)
+        if pattern is None or not _is_mount(route):
+            continue
+        match = pattern.match(path + "/")
+        if match is None:
+            continue
+        rest = "/" + match.groupdict().get("path", "")
+        template = str(route.path_format).removesuffix(_CATCH_ALL)
+        if rest == "/":
+            return template
+        below = _mount_templates(getattr(route, "routes", None) or (), rest.rstrip("/"))
+        if below is not None:
+            return template + below
     return None
 
 

@@ -102,6 +102,8 @@ class ScopeGetter(Getter[Mapping[str, Any]]):
         """Return the header's lines, or None."""
         name = key.lower().encode("latin-1")
         lines = [value.decode("latin-1") for header, value in carrier.get("headers") or () if header == name]
+        if len(lines) > 1 and name == b"baggage":
+            return [",".join(lines)]  # the API's baggage propagator reads the first line only
         return lines or None
 
     def keys(self, carrier: Mapping[str, Any]) -> list[str]:

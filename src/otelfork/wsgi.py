@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, final
 
 from opentelemetry.context import attach, detach
 
-from otelfork import exits, routes
+from otelfork import exits, frameworks, routes
 from otelfork.attributes import full_url
 from otelfork.body import wrap
 from otelfork.environ import GETTER, Environ, read, watch_input
@@ -48,6 +48,7 @@ class WSGIMiddleware:
         self._instruments = instruments
         self._settings = settings
         self._hooks = hooks
+        frameworks.prepare(app)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request as the application does."""
@@ -72,6 +73,8 @@ class WSGIMiddleware:
         try:
             outer = environ.get(MARK)
             if outer is not None and not outer.ended:
+                if environ is not outer.carriers[-1]:
+                    outer.carriers.append(environ)
                 return None
             instruments = self._instruments()
             if instruments is None or suppressed():
