@@ -43,18 +43,22 @@ def drive(
     requests: int,
     concurrency: int,
     timeout: float,
+    keep_alive: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[Sent, ...]:
     """Send `requests` GET requests, `concurrency` at a time, the URLs in turn, and return what came of each.
 
-    Connections are kept alive. A request is given up after `timeout` seconds without a byte and never
-    repeated: a failure is an entry in the result. Once nothing has been answered for `timeout` seconds the
-    rest is not sent, and is in the result as failed. `progress` is called with the number done, after each.
+    Each has a connection of its own, so that all workers of a server get some. With `keep_alive` connections are
+    reused, and a server that closes one just as it is used again makes that request fail. A request is given up
+    after `timeout` seconds without a byte and never repeated: a failure is an entry in the result. Once nothing
+    has been answered for `timeout` seconds the rest is not sent, and is in the result as failed. `progress` is
+    called with the number done, after each.
     """
     # No proxy from the environment: the server is the one on this machine.
-    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency if keep_alive else 0)
+    headers = {} if keep_alive else {"connection": "close"}
     with (
-        httpx.Client(timeout=timeout, limits=limits, trust_env=False) as client,
+        httpx.Client(timeout=timeout, limits=limits, headers=headers, trust_env=False) as client,
         ThreadPoolExecutor(concurrency, thread_name_prefix="otelfork-load") as threads,
     ):
         load = _Load(client, timeout, progress)

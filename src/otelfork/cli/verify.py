@@ -36,6 +36,7 @@ def run(
     cwd: str | Path | None = None,
     start_timeout: float = 30.0,
     timeout: float = 30.0,
+    keep_alive: bool = False,
     progress: Callable[[int], object] | None = None,
     receiver: Receiver | None = None,
     show_output: bool = False,
@@ -45,9 +46,9 @@ def run(
     `{port}` in `url` and in `command` becomes a free port. The requests go to `url`, or to `url` followed by
     each of `paths` in turn. The server gets this process's environment with its OTLP variables replaced, then
     `environment` on top. `start_timeout` is how long it may take to listen; `timeout` holds for each thing
-    waited for after that: an answer, its end, the last of its telemetry. All in seconds. `progress` is called
-    with the number of requests done. A `receiver` that is given is used (and its faults) and left open; it
-    should be empty.
+    waited for after that: an answer, its end, the last of its telemetry. All in seconds. `keep_alive` reuses
+    connections, which leaves some workers without requests. `progress` is called with the number of requests
+    done. A `receiver` that is given is used (and its faults) and left open; it should be empty.
 
     Raises ServerNotStartedError if the server cannot be driven, ValueError for arguments that mean nothing.
     """
@@ -64,7 +65,9 @@ def run(
         variables = {**_environment(receiver, protocol), **(environment or {})}
         server = stack.enter_context(ServerProcess(command, environment=variables, cwd=cwd, show_output=show_output))
         server.wait_until_listening(host, url_port, start_timeout)
-        sent = drive(urls, requests=requests, concurrency=concurrency, timeout=timeout, progress=progress)
+        sent = drive(
+            urls, requests=requests, concurrency=concurrency, timeout=timeout, keep_alive=keep_alive, progress=progress
+        )
         stopped = server.stop(timeout)
         output = server.output()
         if stopped.died and not any(one.answered for one in sent):
@@ -146,6 +149,7 @@ def _account(sent: Sequence[Sent], found: Match, stopped: Stopped, output: str, 
     default=30.0,
     help="Seconds for each answer, for the server's stop, and for the last of its telemetry.",
 )
+@click.option("--keep-alive", is_flag=True, help="Reuse connections; by default each request has its own.")
 @click.option("--show-output", is_flag=True, help="Show the server's output as it comes.")
 @click.argument("server_command", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
@@ -157,6 +161,7 @@ def command(
     protocol: str,
     start_timeout: float,
     timeout: float,
+    keep_alive: bool,
     show_output: bool,
     server_command: tuple[str, ...],
 ) -> None:
@@ -181,6 +186,7 @@ def command(
                 protocol=protocol,
                 start_timeout=start_timeout,
                 timeout=timeout,
+                keep_alive=keep_alive,
                 progress=progress,
                 show_output=show_output,
             )

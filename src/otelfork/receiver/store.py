@@ -99,12 +99,12 @@ class Store:
         with self._changed:
             while True:
                 now = time.monotonic()
-                silent_at = now + quiet if self._busy else self._last_change + quiet
-                if silent_at <= now:
+                quiet_at = self._last_change + quiet
+                if not self._busy and quiet_at <= now:
                     return True
                 if now >= deadline:
                     return False
-                self._changed.wait(min(silent_at, deadline) - now)
+                self._changed.wait((deadline if self._busy else min(quiet_at, deadline)) - now)
 
     def _note_change(self) -> None:
         self._last_change = time.monotonic()
