@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -175,3 +176,45 @@ def call_asgi(
 
 def body_of(sent: Sequence[dict[str, Any]]) -> bytes:
     return b"".join(message.get("body", b"") for message in sent)
+
+
+HEADERS = [("Content-Type", "text/plain")]
+
+
+def plain(given: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", list(HEADERS))
+    return [b"hello ", b"world"]
+
+
+class Closeable:
+    """An iterable that counts the calls of its `close` and notes the span that was current in each of them."""
+
+    def __init__(self, blocks: list[Any], error_in_close: BaseException | None = None) -> None:
+        self.blocks = blocks
+        self.error = error_in_close
+        self.closes = 0
+        self.seen: list[int] = []
+
+    def _note(self) -> None:
+        self.seen.append(trace.get_current_span().get_span_context().span_id)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self.blocks:
+            self._note()
+            if isinstance(block, BaseException):
+                raise block
+            yield block
+
+    def close(self) -> None:
+        self.closes += 1
+        self._note()
+        if self.error is not None:
+            raise self.error
+
+
+def answering(body: Any, status: str = "200 OK") -> Callable[..., Any]:
+    def app(given: dict[str, Any], start_response: Any) -> Any:
+        start_response(status, list(HEADERS))
+        return body
+
+    return app
