@@ -56,7 +56,9 @@ def test_a_collector_passes_on_all_that_was_sent(
     environment = {**receiver.environment(protocol), "OTEL_EXPORTER_OTLP_ENDPOINT": collector[protocol]}
     with serve(row, environment, tmp_path, requests) as server:
         sent = run(server, row, requests)
-    receiver.wait_until_quiet(quiet=1.0)  # rotel holds a batch for up to 200 ms
+    # The processes have ended, but rotel holds what it got for up to 200 ms.
+    receiver.wait_for(lambda it: sum(span.kind == "SERVER" for span in it.spans) >= len(sent) and it.points, 10)
+    receiver.wait_until_quiet(quiet=1.0)
     actual = account(
         sent, receiver.spans, receiver.points, work_span=row.work_span, work_counter=row.work_counter
     ).as_dict()

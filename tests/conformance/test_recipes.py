@@ -21,7 +21,6 @@ WAYS = {
     "gunicorn": ("gunicorn.conf.py", (*GUNICORN, "app:app")),
     "gunicorn --preload": ("gunicorn.conf.py", (*GUNICORN, "--preload", "app:app")),
     "uwsgi": ("postfork_project.py", (*UWSGI, "postfork_project:app")),
-    "uwsgi --lazy-apps": ("postfork_project.py", (*UWSGI, "postfork_project:app", "--lazy-apps")),
 }
 SETTINGS = {"nothing set": False, "OTEL variables set": True}
 
