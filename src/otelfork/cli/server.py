@@ -7,12 +7,14 @@ must not know telemetry.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,7 @@ from typing import IO
 
 _OUTPUT_KEPT = 64 * 1024
 _POLL = 0.05
+_PORTS = range(20000, 32000)
 
 
 class ServerNotStartedError(Exception):
@@ -164,11 +167,19 @@ def listening(host: str, port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of the loopback interface that nothing listens on just now.
+
+    It is below the ports that systems hand out by themselves (from 32768, or 49152), if one is free there: until the
+    server has bound it, no client's connection and nothing that asks for port 0 can take it.
+    """
+    candidates = random.SystemRandom().sample(_PORTS, 50)
+    for candidate in (*candidates, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", candidate))
+            port: int = probe.getsockname()[1]
+            return port
+    raise OSError("no free TCP port on 127.0.0.1")
 
 
 def _session_members(session: int) -> tuple[int, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,8 +21,14 @@ from otelfork.receiver import HTTP, PROTOCOLS, Receiver
 
 NOT_STARTED = 2
 """The exit status for a server that did not start."""
+TERMINATED = 128 + signal.SIGTERM
+"""The exit status when the command itself is sent SIGTERM: it stops the server first."""
 
 _PORT = "{port}"
+_DESTINATION = re.compile(
+    r"OTEL_EXPORTER_OTLP_((TRACES|METRICS|LOGS)_)?"
+    r"(ENDPOINT|PROTOCOL|HEADERS|INSECURE|CERTIFICATE|CLIENT_CERTIFICATE|CLIENT_KEY)"
+)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
 
 
@@ -44,7 +52,7 @@ def run(
     """Run a server, drive it, stop it and account for the telemetry of every request.
 
     `{port}` in `url` and in `command` becomes a free port. The requests go to `url`, or to `url` followed by
-    each of `paths` in turn. The server gets this process's environment with its OTLP variables replaced, then
+    each of `paths` in turn. The server gets this process's environment with its OTLP destination replaced, then
     `environment` on top. `start_timeout` is how long it may take to listen; `timeout` holds for each thing
     waited for after that: an answer, its end, the last of its telemetry. All in seconds. `keep_alive` reuses
     connections, which leaves some workers without requests. `progress` is called with the number of requests
@@ -96,10 +104,10 @@ def _address(url: str) -> tuple[str, int]:
 def _environment(receiver: Receiver, protocol: str) -> dict[str, str]:
     """Return this process's environment, pointed at the receiver.
 
-    A variable for one signal, headers or certificates of the user's own collector would send the telemetry
-    there, so all of OTEL_EXPORTER_OTLP_* is replaced. A proxy of the user's has no business on loopback.
+    What would lead some of the telemetry to the user's own collector is left out; how it is exported (compression,
+    temporality, timeouts) stays. A proxy of the user's has no business on loopback.
     """
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_EXPORTER_OTLP_")}
+    variables = {name: value for name, value in os.environ.items() if not _DESTINATION.fullmatch(name)}
     if any(name.lower() in _PROXIES for name in variables):
         exceptions = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
         variables["no_proxy"] = variables["NO_PROXY"] = f"{exceptions},127.0.0.1,localhost".lstrip(",")
@@ -175,6 +183,8 @@ def command(
     \b Example: otelfork verify --url http://127.0.0.1:{port}/ -- gunicorn --preload -w 4 -b 127.0.0.1:{port}
     app:app
     """
+    # A server of a session of its own would live on if a CI job's SIGTERM ended us without a word.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         with progress_bar(0 if show_output else requests) as progress:
             account = run(
