@@ -1,0 +1,92 @@
+"""Which processes belong together: the run, all processes of one server start, found without anybody's help.
+
+1. `OTELFORK_RUN`, set by whoever started this process: `otelfork run`, or any live process of a run before it forks or spawns.
+2. The supervisor: the parent that `multiprocessing` names (uvicorn `--workers`, hypercorn, granian), uWSGI's master, or gunicorn's
+   arbiter. Each worker imports the application by itself there, and an environment variable set in one reaches no sibling.
+3. Else a run of this process and its children.
+
+A supervisor is named by boot, pid namespace, pid and start time: pids come again, and two containers both have a pid 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from otelfork.settings import Environment
+
+_PROC = Path("/proc")
+
+
+def find(service: str, environment: Environment | None = None) -> str:
+    """Return the key of this process's run: 32 hexadecimal digits. Another service's processes are another run.
+
+    Args:
+        service: the `service.name`, as far as the settings know it.
+        environment: where OTELFORK_RUN is read.
+    """
+    given = (environment or Environment()).text("OTELFORK_RUN")
+    origin = given or identify(_supervisor() or os.getpid())
+    return hashlib.blake2b(f"{origin}\0{service}".encode(), digest_size=16).hexdigest()
+
+
+def origin(environment: Environment | None = None) -> str:
+    """Return what children are to find in OTELFORK_RUN."""
+    return (environment or Environment()).text("OTELFORK_RUN") or identify(_supervisor() or os.getpid())
+
+
+def identify(pid: int) -> str:
+    """Return what names one process for good: boot id, pid namespace, pid, start time in clock ticks, and the user."""
+    boot = _text(_PROC / "sys/kernel/random/boot_id")
+    uid = os.getuid() if hasattr(os, "getuid") else 0
+    return f"{boot}:{namespace()}:{pid}:{start_time(pid)}:{uid}"
+
+
+def namespace() -> int:
+    """Return the inode of the pid namespace, 0 where there is none."""
+    try:
+        return (_PROC / "self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
+
+
+def start_time(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot (proc(5), stat field 22); 0 where it cannot be told."""
+    fields = _text(_PROC / str(pid) / "stat").rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _supervisor() -> int | None:
+    """Return the pid of the process that supervises this worker, or None."""
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is not None and hasattr(uwsgi, "masterpid") and uwsgi.masterpid():
+        return int(uwsgi.masterpid())
+    context = sys.modules.get("multiprocessing.process")
+    parent = context.parent_process() if context is not None else None
+    if parent is not None and parent.pid is not None:
+        return int(parent.pid)
+    if "gunicorn.arbiter" in sys.modules:
+        return os.getppid() if _in_gunicorn_worker() else os.getpid()
+    return None
+
+
+def _in_gunicorn_worker() -> bool:
+    """Tell a gunicorn worker from its arbiter: the main thread of a worker runs inside `Arbiter.spawn_worker`."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented in `sys`
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "spawn_worker" and code.co_filename.endswith(f"gunicorn{os.sep}arbiter.py"):
+            return True
+        frame = frame.f_back
+    return False

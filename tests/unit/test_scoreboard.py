@@ -1,0 +1,238 @@
+"""The scoreboard: slots by byte locks, rows that survive their writer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from otelfork.scoreboard import NoScoreboard, Orphan, Scoreboard, dead_runs
+
+RUN = "0" * 32
+TRACE, SPAN, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, 0x53995C3F42CD8AD8
+
+
+def killed(directory: Path, work: Callable[[Scoreboard], None], run: str = RUN, service: str = "shop") -> int:
+    """Let a child take a slot, work, and die by SIGKILL; return its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work(Scoreboard(directory, run, service))
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def begin(board: Scoreboard, text: str = "GET /slow", span: int = SPAN) -> int:
+    """Begin a sampled request."""
+    return board.begin(TRACE, span, PARENT, 1, 1_700_000_000_000_000_000, text)
+
+
+def test_running_request_of_a_killed_process_is_found_by_a_living_one(tmp_path: Path) -> None:
+    """What a killed process was busy with is read with its ids, its start and its path."""
+    board = Scoreboard(tmp_path / "run", RUN, "shop")
+    pid = killed(tmp_path / "run", lambda own: (begin(own), own.mark("SIGKILL"))[0] and None)
+    (orphan,) = board.orphans()
+    expected = Orphan(
+        slot=1,
+        row=1,
+        trace_id=TRACE,
+        span_id=SPAN,
+        parent_id=PARENT,
+        sampled=True,
+        start=1_700_000_000_000_000_000,
+        heartbeat=orphan.heartbeat,
+        pid=pid,
+        method="GET",
+        path="/slow",
+        ended="SIGKILL",
+        bits=board.bits,
+    )
+    assert expected == orphan
+
+
+def test_orphans_are_found_until_they_are_settled(tmp_path: Path) -> None:
+    """Sending is at least once: a row is cleared by `settled` and by nothing else."""
+    board = Scoreboard(tmp_path / "run", RUN)
+    killed(tmp_path / "run", lambda own: begin(own) and None)
+    before = [board.orphans(), board.orphans()]
+    board.settled(before[0])
+    assert [1, 1, 0] == [len(before[0]), len(before[1]), len(board.orphans())]
+
+
+def test_ended_request_leaves_nothing(tmp_path: Path) -> None:
+    """A request that ended before its worker was killed is nobody's orphan."""
+    board = Scoreboard(tmp_path / "run", RUN)
+    killed(tmp_path / "run", lambda own: own.end(begin(own)))
+    assert [] == board.orphans()
+
+
+def test_successor_takes_the_slot_and_finds_its_predecessors_requests(tmp_path: Path) -> None:
+    """A slot is reused by the next process, with the same instance id; the rows left there are its to report."""
+    ids: list[str] = []
+    killed(tmp_path / "run", lambda own: begin(own) and None)
+    board = Scoreboard(tmp_path / "run", RUN)
+    ids.append(board.instance_id)
+    orphans = board.orphans()
+    assert (0, ["/slow"]) == (board.slot, [orphan.path for orphan in orphans])
+
+
+def test_successor_does_not_use_the_rows_of_unsettled_orphans(tmp_path: Path) -> None:
+    """A row that still has to be reported is not overwritten, and is free again once it was settled."""
+    killed(tmp_path / "run", lambda own: begin(own) and None)
+    board = Scoreboard(tmp_path / "run", RUN, rows=15)
+    first = {begin(board, span=number) for number in range(1, 70)}
+    for row in first:
+        board.end(row)
+    board.settled(board.orphans())
+    rows = {begin(board, span=number) for number in range(1, 70)}
+    assert (False, True) == (1 in first, 1 in rows)
+
+
+def test_a_request_more_than_there_are_rows_is_counted(tmp_path: Path) -> None:
+    """The rows are a bound: what does not fit is counted, and its row is none."""
+    board = Scoreboard(tmp_path / "run", RUN, rows=15)
+    rows = [begin(board, span=number) for number in range(1, 18)]
+    board.end(rows[-1])
+    assert ([-1, -1], 2) == (rows[15:], board.missed)
+
+
+def test_no_two_living_processes_share_an_instance_id(tmp_path: Path) -> None:
+    """Each living process has a slot of its own, and with it an id of its own."""
+    board = Scoreboard(tmp_path / "run", RUN)
+    reading, writing = os.pipe()
+    pids = []
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.write(writing, (Scoreboard(tmp_path / "run", RUN).instance_id + "\n").encode())
+                signal.pause()
+            finally:
+                os._exit(0)
+        pids.append(pid)
+    ids = [board.instance_id]
+    while len(ids) < 6:
+        ids += os.read(reading, 4096).decode().split()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert 6 == len(set(ids))
+
+
+def test_thousand_recycled_processes_leave_one_id(tmp_path: Path) -> None:
+    """The number of ids is bounded by the slots that live at once, not by the processes that came and went."""
+    reading, writing = os.pipe()
+    for _ in range(200):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.write(writing, Scoreboard(tmp_path / "run", RUN).instance_id.encode())
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+    seen = os.read(reading, 200 * 36).decode()
+    assert 1 == len({seen[at : at + 36] for at in range(0, len(seen), 36)})
+
+
+def test_slot_of_a_killed_process_is_free_though_its_child_lives_on(tmp_path: Path) -> None:
+    """A POSIX lock goes with its owner, whatever orphaned child still holds the file open."""
+    child_pid, tell = os.pipe()
+
+    def with_child(own: Scoreboard) -> None:
+        grandchild = os.fork()
+        if grandchild == 0:
+            time.sleep(30)
+            os._exit(0)
+        os.write(tell, str(grandchild).encode())
+
+    killed(tmp_path / "run", with_child)
+    grandchild = int(os.read(child_pid, 100))
+    try:
+        assert 0 == Scoreboard(tmp_path / "run", RUN).slot
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+
+
+def test_slots_are_capped(tmp_path: Path) -> None:
+    """Where all slots are taken a process goes without the scoreboard."""
+    Scoreboard(tmp_path / "run", RUN, slots=1)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            Scoreboard(tmp_path / "run", RUN, slots=1)
+        except NoScoreboard:
+            os._exit(7)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert 7 == os.waitstatus_to_exitcode(status)
+
+
+def test_directory_open_to_others_is_refused(tmp_path: Path) -> None:
+    """A directory where somebody else could plant or read files is not used."""
+    tmp_path.chmod(0o755)
+    with pytest.raises(NoScoreboard, match="mode 0700"):
+        Scoreboard(tmp_path, RUN)
+
+
+def test_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    """Without a directory there is no scoreboard, and the reason is named."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoScoreboard, match="file"):
+        Scoreboard(tmp_path / "file" / "run", RUN)
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    """The directory has mode 0700, the files 0600."""
+    Scoreboard(tmp_path / "run", RUN)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()}
+    assert (0o700, {0o600}) == ((tmp_path / "run").stat().st_mode & 0o777, modes)
+
+
+def test_dead_runs_are_read_and_removed(tmp_path: Path) -> None:
+    """The next run of the service reports what the last one left, and its files are gone afterwards."""
+    killed(tmp_path / "run", lambda own: begin(own) and None, run="1" * 32)
+    Scoreboard(tmp_path / "run", RUN, "shop")
+    found = [orphan.path for orphans in dead_runs(tmp_path / "run", RUN, "shop") for orphan in orphans]
+    left = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert (["/slow"], [f"{RUN}.board", f"{RUN}.lock"]) == (found, left)
+
+
+def test_living_run_is_left_alone(tmp_path: Path) -> None:
+    """Files of another run with a living process are neither read nor removed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            begin(Scoreboard(tmp_path / "run", "1" * 32, "shop"))
+            os.write(writing, b"x")
+            signal.pause()
+        finally:
+            os._exit(0)
+    os.read(reading, 1)
+    try:
+        found = list(dead_runs(tmp_path / "run", RUN, "shop"))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert ([], True) == (found, (tmp_path / "run" / f"{'1' * 32}.board").exists())
+
+
+def test_dead_run_of_another_service_is_left_to_it(tmp_path: Path) -> None:
+    """Orphans of another service are not reported under this one's name, and not thrown away either."""
+    killed(tmp_path / "run", lambda own: begin(own) and None, run="1" * 32, service="other")
+    found = list(dead_runs(tmp_path / "run", RUN, "shop"))
+    assert ([], True) == (found, (tmp_path / "run" / f"{'1' * 32}.board").exists())
+
+
+def test_long_path_is_cut_and_odd_bytes_survive(tmp_path: Path) -> None:
+    """A row holds a bounded text; what is cut in the middle of a character is still readable."""
+    board = Scoreboard(tmp_path / "run", RUN)
+    killed(tmp_path / "run", lambda own: begin(own, "GET /" + "é" * 400) and None)
+    (orphan,) = board.orphans()
+    assert ("GET", True, True) == (orphan.method, orphan.path.startswith("/éé"), len(orphan.path) < 184)
