@@ -128,7 +128,7 @@ def test_no_two_living_processes_share_an_instance_id(tmp_path: Path) -> None:
 def test_thousand_recycled_processes_leave_one_id(tmp_path: Path) -> None:
     """The number of ids is bounded by the slots that live at once, not by the processes that came and went."""
     reading, writing = os.pipe()
-    for _ in range(200):
+    for _ in range(1000):
         pid = os.fork()
         if pid == 0:
             try:
@@ -136,7 +136,7 @@ def test_thousand_recycled_processes_leave_one_id(tmp_path: Path) -> None:
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)
-    seen = os.read(reading, 200 * 36).decode()
+    seen = os.read(reading, 1000 * 36).decode()
     assert 1 == len({seen[at : at + 36] for at in range(0, len(seen), 36)})
 
 
