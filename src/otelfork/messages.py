@@ -51,13 +51,17 @@ class _Messages:
         """Note the start of a response, and return the message with our headers added where that is wanted."""
         status = message.get("status")
         exchange = self._exchange
+        settings = exchange.settings
+        code = status if isinstance(status, int) else None
+        if settings.response_headers is None and not settings.answers:
+            exchange.respond(code, ())
+            return message
         headers = message.get("headers") or ()
-        if not isinstance(headers, list):
-            headers = list(headers)
+        if not isinstance(headers, list | tuple):
+            headers = list(headers)  # an iterable may be read once only
             message = {**message, "headers": headers}
-        wanted = self._exchange.settings.response_headers is not None
-        exchange.respond(status if isinstance(status, int) else None, decoded(headers) if wanted else ())
-        if not self._exchange.settings.answers:
+        exchange.respond(code, decoded(headers))
+        if not settings.answers:
             return message
         present = {bytes(name).lower() for name, _ in headers}
         added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in exchange.headers()]

@@ -218,3 +218,31 @@ def answering(body: Any, status: str = "200 OK") -> Callable[..., Any]:
         return body
 
     return app
+
+
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+
+
+def sending(*messages: dict[str, Any], error: BaseException | None = None) -> Callable[..., Any]:
+    """An application that sends these messages, and then raises."""
+
+    async def app(given: dict[str, Any], receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+        if error is not None:
+            raise error
+
+    return app
+
+
+def body(data: bytes = b"x", **more: Any) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, **more}
+
+
+async def never() -> dict[str, Any]:
+    await asyncio.Event().wait()
+    return {}
+
+
+async def swallow(message: dict[str, Any]) -> None:
+    return None
