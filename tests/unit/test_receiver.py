@@ -290,6 +290,7 @@ def test_one_connection_carries_many_requests(receiver: Receiver) -> None:
         (411, "/v1/traces", b"", {"content_length": "many"}),
         (413, "/v1/traces", b"", {"content_length": "99999999999"}),
     ],
+    ids=["path", "protobuf", "json", "brotli", "no gzip", "half a gzip", "no length", "too long"],
 )
 def test_what_is_no_export_request_is_refused(
     receiver: Receiver, status: int, path: str, body: bytes, headers: dict[str, str]
