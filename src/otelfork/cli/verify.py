@@ -180,8 +180,9 @@ def command(
 
     Exit status: 0 nothing lost or doubled, 1 something was, 2 the server did not start.
 
-    \b Example: otelfork verify --url http://127.0.0.1:{port}/ -- gunicorn --preload -w 4 -b 127.0.0.1:{port}
-    app:app
+    \b
+    Example:
+      otelfork verify --url http://127.0.0.1:{port}/ -- gunicorn --preload -w 4 -b 127.0.0.1:{port} app:app
     """
     # A server of a session of its own would live on if a CI job's SIGTERM ended us without a word.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
