@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 SAY_EVERY_SECONDS = 60.0
 _logger = logging.getLogger("otelfork")
-_HEARD = "opentelemetry.exporter."
+_HEARD = ("opentelemetry.exporter.", "otelfork.exporters.")
 _FIX = (
     "check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL and that the collector runs; "
     "the application is not affected"

@@ -14,8 +14,8 @@ from otelfork.settings import SIGNALS, Settings, SettingsError
 Factory = Callable[[], Any]
 """Makes one exporter of one signal; called once per generation, on the exporter thread."""
 
-_OURS = {"otlp": "otelfork.exporters.otlp", "console": "otelfork.exporters.console"}
-_EXTRAS = {"otlp": "otlp", "console": ""}
+_OURS = {name: f"otelfork.exporters.{name}" for name in ("otlp", "console", "jaeger", "zipkin")}
+"""Our exporters; the extra that each needs has its name."""
 
 
 def factories(settings: Settings) -> dict[str, list[Factory]]:
@@ -35,7 +35,7 @@ def _factory(signal: str, name: str, settings: Settings) -> Factory:
             raise SettingsError(
                 _variable(signal),
                 name,
-                f"the extra to be installed: pip install 'otelfork[{_EXTRAS[name]}]' ({error})",
+                f"the extra to be installed: pip install 'otelfork[{name}]' ({error})",
             ) from error
         return make
     found = tuple(metadata.entry_points(group=f"opentelemetry_{signal}_exporter", name=name))
