@@ -50,7 +50,7 @@ def resolve(request: Request, settings: HttpSettings) -> Addresses:
     server, server_port = split_host(hop.host) if hop.host else ("", None)
     if not server:
         server, server_port = split_host(request.host) if request.host else ("", None)
-    if port.isascii() and port.isdigit() and len(port) <= 5:
+    if port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536:
         server_port = int(port)
     if not server:
         server, server_port = request.server, request.server_port

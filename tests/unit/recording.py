@@ -246,3 +246,6 @@ async def never() -> dict[str, Any]:
 
 async def swallow(message: dict[str, Any]) -> None:
     return None
+
+
+sending_plain = sending(START, body(b"hello world"))

@@ -125,6 +125,7 @@ class HttpSettings:
         if tuple(redacted) == ("none",):
             redacted = ()
         sanitized = _chosen(http_capture_headers_sanitize_fields, env, _ENV_SANITIZE)
+        _pattern(sanitized, _ENV_SANITIZE)  # by itself first: a mistake in it must not be told of our own list
         trust, trust_unix = _trust(_chosen(trusted_proxies, env, _ENV_PROXIES, default=("all",)))
         header = env.text(_ENV_TRACE_ID_HEADER) if trace_id_header is None else trace_id_header
         if header and not _HEADER_NAME.fullmatch(header):
