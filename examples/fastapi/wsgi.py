@@ -1,4 +1,4 @@
-"""The shop for servers that speak WSGI only, such as uWSGI: an adapter inside, the one line outside.
+"""The shop for servers that speak WSGI only, such as uWSGI: an adapter around it. The one line stays in app.py.
 
 The adapter (a2wsgi) starts the thread of its event loop at import, so each worker has to import this module
 itself: `--lazy-apps`.
@@ -6,7 +6,6 @@ itself: `--lazy-apps`.
 
 from a2wsgi import ASGIMiddleware
 
-from app import shop
-from otelfork import OtelMiddleware
+import app as traced
 
-app = OtelMiddleware(ASGIMiddleware(shop))
+app = ASGIMiddleware(traced.app)

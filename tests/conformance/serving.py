@@ -53,8 +53,9 @@ class Server:
         deadline = deadline or time.monotonic() + STOP_SECONDS
         before: dict[int, float] = {}
         while time.monotonic() < deadline:
-            now = {process.pid: _used_seconds(process) for process in self.descendants()}
-            if now and now == before:
+            family = [psutil.Process(self.process.pid), *self.descendants()]
+            now = {process.pid: _used_seconds(process) for process in family}
+            if now == before:
                 return
             before = now
             time.sleep(IDLE_SECONDS)
