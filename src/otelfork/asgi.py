@@ -22,7 +22,8 @@ from otelfork.settings.http import HttpSettings
 
 _NO_HOOKS = Hooks()
 
-# FastAPI (0.165 and later) and Starlette's own middleware trace a request unless these keys are in its scope.
+# FastAPI (0.165 and later) and Starlette's own middleware trace a request unless these keys are in its scope; where one of
+# them stands around this middleware, it has set its key and has the request's span and metrics.
 _TRACED_HERE = {"fastapi.telemetry": None, "starlette.opentelemetry": True}
 
 
@@ -93,7 +94,7 @@ class ASGIMiddleware:
                 outer.carriers.append(scope)
                 return scope, None
             instruments = self._instruments()
-            if instruments is None or suppressed():
+            if instruments is None or suppressed() or any(scope.get(key) for key in _TRACED_HERE):
                 return scope, None
             if not self._lifespan:
                 exits.watch()

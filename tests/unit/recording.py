@@ -58,16 +58,17 @@ class Recording:
     def attributes(self) -> dict[str, Any]:
         return dict(self.span.attributes or {})
 
-    def points(self, name: str) -> list[Any]:
+    def collect(self) -> list[Any]:
         data = self._reader.get_metrics_data()
         return [
-            point
+            metric
             for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
-            if metric.name == name
-            for point in metric.data.data_points
         ]
+
+    def points(self, name: str) -> list[Any]:
+        return [point for metric in self.collect() if metric.name == name for point in metric.data.data_points]
 
     @property
     def active(self) -> int:
