@@ -1,0 +1,103 @@
+"""`python -m benchmarks`: run the sections, check that everything was delivered, print and write the figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import figures, report, sections, starting
+from benchmarks.processes import ROOT, Sink
+from benchmarks.variants import VARIANTS
+
+Section = Callable[[sections.Plan, Sink, sections.Results], None]
+
+SECTIONS: dict[str, Section] = {
+    "wsgi": sections.in_process("wsgi"),
+    "asgi": sections.in_process("asgi"),
+    "ratio": sections.ratio,
+    "excluded": sections.excluded,
+    "concurrency": sections.concurrency,
+    "servers": sections.servers,
+    "memory": sections.memory,
+}
+OTHERS = ("encoder", "startup")
+
+
+def main() -> int:
+    """Run; the exit status is 1 if a variant did not deliver what it recorded."""
+    arguments = _arguments()
+    quick = arguments.quick
+    plan = sections.Plan(
+        rounds=arguments.rounds or (3 if quick else 15),
+        requests=arguments.requests or (500 if quick else 3000),
+        starts=1 if quick else 3,
+        memory_requests=20_000 if quick else 1_000_000,
+        variants=tuple(arguments.variants),
+    )
+    console = Console(width=140)
+    wanted = arguments.only or [*SECTIONS, *OTHERS]
+    results = sections.Results()
+    starts: dict[str, list[float]] = {}
+    encoder: list[figures.Figure] = []
+    with Sink() as sink:
+        for name in wanted:
+            started = time.monotonic()
+            print(f"{name} ", end="", file=sys.stderr, flush=True)
+            if name == "startup":
+                starts = starting.measure(plan.rounds, sink)
+            elif name == "encoder":
+                encoder = _encoder(plan.rounds)
+            else:
+                SECTIONS[name](plan, sink, results)
+            print(f" {time.monotonic() - started:.0f} s", file=sys.stderr)
+    found = [*figures.comparisons(results.samples), *encoder]
+    report.show(found, results.samples, starts, console)
+    _say_delivery(results, console)
+    complete = not quick and not arguments.only and not arguments.variants
+    directory = arguments.output or (ROOT / "docs" if complete else ROOT / "benchmarks" / "results")
+    about = {
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "requests": plan.requests,
+        "rounds": plan.rounds,
+        "delivered": {"checks": results.checked, "complaints": results.complaints},
+    }
+    report.write(directory, figures=found, samples=results.samples, starts=starts, about=about)
+    return 1 if results.complaints else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, help="rounds of each section (15; 3 with --quick)")
+    parser.add_argument("--requests", type=int, help="requests in a round (3000; 500 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="less of everything, in under two minutes")
+    parser.add_argument("--only", nargs="+", choices=[*SECTIONS, *OTHERS], help="these sections only")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=[], help="these variants only")
+    parser.add_argument("--output", type=Path, help="directory of the files; docs/ for a complete run")
+    return parser.parse_args()
+
+
+def _encoder(rounds: int) -> list[figures.Figure]:
+    command = [sys.executable, "-m", "benchmarks.encoding", str(rounds * 2)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    samples = json.loads(done.stdout)
+    return [figures.compared("encoder, per SDK span", "the SDK's encoder", samples["otelfork"], samples["sdk"], 0.15)]
+
+
+def _say_delivery(results: sections.Results, console: Console) -> None:
+    if results.complaints:
+        console.print(f"[red]not delivered ({len(results.complaints)} of {results.checked} checks):[/]")
+        for complaint in results.complaints[:20]:
+            console.print("  " + complaint)
+    elif results.checked:
+        console.print(f"delivered: every span and point, in {results.checked} checks at the sink")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
