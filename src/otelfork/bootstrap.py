@@ -19,13 +19,13 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider, format_trace_id, get_current_span
 
-from otelfork import exits, exporters, forks, identity, pipelines, seats
+from otelfork import exits, exporters, forks, guests, identity, logs, pipelines, seats
 from otelfork.generation import Generation
+from otelfork.guests import Guests
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
 from otelfork.settings import SIGNALS, Settings, SettingsError
 
@@ -64,19 +64,19 @@ class _Bootstrap:
 
     def __init__(self) -> None:
         self.telemetry: Telemetry | None = None
-        self.explicit = False
         self.build: Callable[[], Generation] | None = None
-        self.carried: list[SpanProcessor] = []
-        self.tracer_provider = ProxyTracerProvider(self._add_span_processor)
-        self.meter_provider = ProxyMeterProvider(self._add_metric_reader)
-        self.logger_provider = ProxyLoggerProvider(self._add_log_record_processor)
+        self.guests = Guests()
+        # Not the bound methods: `replaced` puts other guests in place.
+        self.tracer_provider = ProxyTracerProvider(lambda added: self.guests.add_span_processor(added))  # noqa: PLW0108
+        self.meter_provider = ProxyMeterProvider(lambda added: self.guests.add_metric_reader(added))  # noqa: PLW0108
+        self.logger_provider = ProxyLoggerProvider(lambda added: self.guests.add_log_record_processor(added))  # noqa: PLW0108
 
     def install(self, settings: Settings, build: Callable[[], Generation]) -> Telemetry:
         """Make `build` the way every process of this program gets its generation."""
         self.build = build
         self.telemetry = Telemetry(self.tracer_provider, self.meter_provider, self.logger_provider, settings)
         exits.configure(timeout=settings.exit_timeout, signals=settings.signals)
-        forks.install(self.first_use)
+        forks.install(self.first_use, timeout=settings.exit_timeout)
         return self.telemetry
 
     def take_seats(self) -> list[Any]:
@@ -98,38 +98,7 @@ class _Bootstrap:
     def prepare(self) -> None:
         """Bind the observable instruments before a collection; called by the exporter thread."""
         self.meter_provider.bind_observables()
-
-    def _add_span_processor(self, processor: SpanProcessor) -> None:
-        generation = forks.ensure()
-        if not isinstance(generation, Generation) or not hasattr(generation.tracer_provider, "add_span_processor"):
-            return
-        generation.tracer_provider.add_span_processor(processor)
-        if not _exports(processor):
-            self.carried.append(processor)
-        elif self.explicit:
-            _logger.warning(
-                "a span processor that exports stays in process %d: its thread and connection do not survive a fork; "
-                "give configure(span_processors=[...]) a factory that makes one in each process",
-                generation.pid,
-            )
-        elif generation.processor is not None:
-            # Nobody chose the default exporter: the user's own takes its place, and nothing leaves twice.
-            generation.processor.muted = True
-
-    def _add_log_record_processor(self, processor: LogRecordProcessor) -> None:
-        generation = forks.ensure()
-        if isinstance(generation, Generation) and hasattr(generation.logger_provider, "add_log_record_processor"):
-            generation.logger_provider.add_log_record_processor(processor)
-
-    def _add_metric_reader(self, reader: MetricReader) -> None:
-        generation = forks.ensure()
-        if isinstance(generation, Generation) and hasattr(generation.meter_provider, "add_metric_reader"):
-            generation.meter_provider.add_metric_reader(reader)
-
-
-def _exports(processor: SpanProcessor) -> bool:
-    """Tell whether a processor sends spans away: the SDK's two, and what is built like them."""
-    return isinstance(processor, SimpleSpanProcessor) or hasattr(processor, "span_exporter")
+        logs.release()
 
 
 _bootstrap = _Bootstrap()
@@ -138,13 +107,14 @@ _bootstrap = _Bootstrap()
 @contextmanager
 def replaced() -> Iterator[None]:
     """Let a test configure telemetry anew inside the block, and put back what was configured before."""
-    before = (_bootstrap.telemetry, _bootstrap.build, _bootstrap.explicit, list(_bootstrap.carried))
+    before = (_bootstrap.telemetry, _bootstrap.build, _bootstrap.guests)
+    _bootstrap.guests = Guests()
     shutdown()
     try:
         yield
     finally:
         shutdown()
-        _bootstrap.telemetry, _bootstrap.build, _bootstrap.explicit, _bootstrap.carried[:] = before
+        _bootstrap.telemetry, _bootstrap.build, _bootstrap.guests = before
         forks.install(_bootstrap.first_use if _bootstrap.build else None)
 
 
@@ -186,7 +156,6 @@ def configure(
         SettingsError: a variable or argument cannot be used; it names it, its value and what was expected.
     """
     settings = Settings.read()
-    _bootstrap.explicit = True
     if settings.disabled:
         return _bootstrap.install(settings, _disabled)
     if providers is not None:
@@ -206,6 +175,7 @@ def configure(
             metric_readers=metric_readers,
         )
         telemetry = _bootstrap.install(settings, _build(plan))
+    _bootstrap.guests.explicit = True
     _bootstrap.take_seats()
     exits.handle_sigterm()
     _announce(settings)
@@ -257,7 +227,7 @@ def _exporter_factories(
 
 def _factories_where_exporting(processors: Sequence[Any]) -> Sequence[Any]:
     for processor in processors:
-        if isinstance(processor, SpanProcessor) and _exports(processor):
+        if isinstance(processor, SpanProcessor) and guests.exports(processor):
             raise SettingsError(
                 "configure(span_processors=...)",
                 processor,
@@ -267,7 +237,7 @@ def _factories_where_exporting(processors: Sequence[Any]) -> Sequence[Any]:
 
 
 def _build(plan: pipelines.Plan) -> Callable[[], Generation]:
-    return lambda: pipelines.build(plan, _bootstrap.carried, _bootstrap.prepare)
+    return lambda: pipelines.build(plan, _bootstrap.guests, _bootstrap.prepare)
 
 
 def _user_build(providers: Callable[[], Providers]) -> Callable[[], Generation]:

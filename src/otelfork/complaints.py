@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -28,10 +29,11 @@ class _Ear(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.listeners: dict[int, list[str]] = {}
+        # By pid too: a child may give the number of its parent's exporter thread to any of its threads.
+        self.listeners: dict[tuple[int, int], list[str]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        heard = self.listeners.get(threading.get_ident())
+        heard = self.listeners.get((os.getpid(), threading.get_ident()))
         if heard is None or record.levelno < logging.WARNING:
             return True
         heard.append(record.getMessage())
@@ -95,7 +97,7 @@ class Complaints:
         """Hear what the exporter's loggers say on this thread while it works."""
         _listen_to(exporter)
         heard: list[str] = []
-        me = threading.get_ident()
+        me = (os.getpid(), threading.get_ident())
         _ear.listeners[me] = heard
         try:
             yield heard

@@ -25,11 +25,12 @@ _logger = logging.getLogger("otelfork")
 class _Exit:
     """How far this process has come on its way out."""
 
-    __slots__ = ("deadline", "draining", "pid", "watching")
+    __slots__ = ("draining", "pid", "spent", "watching")
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.deadline: float | None = None
+        self.spent = 0.0
+        """Seconds that unsuccessful flushes took. Not the time since the first: between SIGTERM and the end a job may finish."""
         self.draining = False
         self.watching = False
 
@@ -53,19 +54,19 @@ def _here() -> _Exit:
 
 
 def flush() -> bool:
-    """Flush within what is left of the exit's one deadline. Never raises; tells whether all was handed over."""
+    """Flush within what is left of the exit's time: one for all signals and all ways out.
+
+    Never raises; tells whether all was handed over.
+    """
     leaving = _here()
-    now = time.monotonic()
-    if leaving.deadline is None:
-        leaving.deadline = now + _timeout
+    began = time.monotonic()
     try:
-        done = forks.flush(max(0.0, leaving.deadline - now))
+        done = forks.flush(max(0.0, _timeout - leaving.spent))
     except Exception:
         _logger.exception("telemetry could not be flushed at the exit")
-        return False
-    if done:
-        # The next way out starts anew: a lifespan may end long before its process does (a test client's, for one).
-        leaving.deadline = None
+        done = False
+    # After a success the next way out starts anew: a lifespan may end long before its process does (a test client's, for one).
+    leaving.spent = 0.0 if done else leaving.spent + time.monotonic() - began
     return done
 
 
@@ -78,8 +79,8 @@ def finish_request() -> None:
     """Flush at the end of a request while draining: nobody will run our exit code after the last one."""
     leaving = _here()
     if leaving.draining:
-        # Requests that finish late in a long graceful stop must not find the deadline used up by the signal's own flush.
-        leaving.deadline = None
+        # Requests that finish late in a long graceful stop must not find the time used up by the signal's own flush.
+        leaving.spent = 0.0
         flush()
 
 

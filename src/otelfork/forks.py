@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+BUILD_SECONDS = 5.0
+"""How long a thread waits for another one that builds or shuts down. Past it a record is lost, and no two locks wait for ever."""
 QUIET_SECONDS = 0.02
 """How long a fork may wait for a quiet point (a build half done, an export under way) before it goes on regardless."""
 
 _logger = logging.getLogger("otelfork")
 _REGISTERED_BEFORE_US = (concurrent.futures.thread, logging)
-_NOTHING_HELD = (False, False)
 
 
 class Generation(Protocol):
@@ -58,8 +59,8 @@ class _Process:
         self.building = False
         # Reentrant: a signal handler, or the SDK while it is being built, may ask again on the same thread.
         self.lock = threading.RLock()
-        self.holds: dict[int, tuple[bool, bool]] = {}
-        """What the `before` hook of each forking thread holds: (the build lock, the parked exporter thread)."""
+        self.holds: dict[int, tuple[bool, Generation | None]] = {}
+        """What the `before` hook of each forking thread holds: the build lock or not, the generation it parked or None."""
 
 
 _build: Callable[[], Generation | None] | None = None
@@ -71,13 +72,18 @@ _forgotten: list[object] = []
 """Inherited generations. Never freed: a finaliser of theirs would lock, write or shut down what the parent still uses."""
 
 
-def install(build: Callable[[], Generation | None] | None) -> None:
-    """Set the function that builds this process's generation at its first use, and drop a generation built before."""
+def install(build: Callable[[], Generation | None] | None, *, timeout: float = 3.0) -> None:
+    """Set the function that builds this process's generation at its first use, and shut down a generation built before.
+
+    Args:
+        build: makes a generation; None where there is nothing to build.
+        timeout: seconds for what the generation built before has not exported yet.
+    """
     global _build
     _build = build
-    process = _here()
-    with process.lock:
-        process.generation, process.failed = None, False
+    previous = _take(_here(), failed=False)
+    if previous is not None:
+        previous.shutdown(time.monotonic() + timeout)
 
 
 def installed() -> bool:
@@ -109,17 +115,38 @@ def ensure() -> Generation | None:
 
 
 def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Generation | None:
-    with process.lock:
+    if not process.lock.acquire(timeout=BUILD_SECONDS):
+        return process.generation
+    problem: Exception | None = None
+    try:
         if process.generation is None and not process.failed and not process.building:
             process.building = True
             try:
                 process.generation = build()
-            except Exception:
-                _logger.exception("telemetry could not be built; the application runs on untraced")
-            finally:
-                process.building = False
                 process.failed = process.generation is None
-        return process.generation
+            except Exception as error:
+                process.failed = True
+                problem = error
+            finally:
+                # What is no Exception (a signal's SystemExit, a greenlet's timeout) passes; the next use builds again.
+                process.building = False
+    finally:
+        process.lock.release()
+    if problem is not None:
+        # After the lock: a log handler may wait for a lock whose holder waits for ours.
+        _logger.error("telemetry could not be built; the application runs on untraced", exc_info=problem)
+    return process.generation
+
+
+def _take(process: _Process, *, failed: bool) -> Generation | None:
+    """Take the generation out of the process; `failed` says whether none may be built after it."""
+    locked = process.lock.acquire(timeout=BUILD_SECONDS)
+    try:
+        generation, process.generation, process.failed = process.generation, None, failed
+    finally:
+        if locked:
+            process.lock.release()
+    return generation
 
 
 def flush(timeout: float) -> bool:
@@ -137,9 +164,7 @@ def flush(timeout: float) -> bool:
 
 def shutdown(timeout: float) -> bool:
     """Flush, then end this process's telemetry: what is recorded later goes nowhere."""
-    process = _here()
-    with process.lock:
-        generation, process.generation, process.failed = process.generation, None, True
+    generation = _take(_here(), failed=True)
     return generation is None or generation.shutdown(time.monotonic() + timeout)
 
 
@@ -190,15 +215,15 @@ def _before() -> None:
     deadline = time.monotonic() + QUIET_SECONDS
     locked = process.lock.acquire(timeout=QUIET_SECONDS)
     generation = process.generation
-    parked = generation is not None and generation.pause(deadline)
+    parked = generation if generation is not None and generation.pause(deadline) else None
     process.holds[threading.get_ident()] = (locked, parked)
 
 
 def _after_in_parent() -> None:
     process = _process
-    locked, parked = process.holds.pop(threading.get_ident(), _NOTHING_HELD)
-    if parked and process.generation is not None:
-        process.generation.resume()
+    locked, parked = process.holds.pop(threading.get_ident(), (False, None))
+    if parked is not None:
+        parked.resume()
     if locked:
         process.lock.release()
 

@@ -6,17 +6,21 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import TracerProvider
 
 from otelfork.outbox import Outbox
-from otelfork.outlets import OutboxSpanProcessor
+from otelfork.outlets import OutboxLogRecordProcessor, OutboxSpanProcessor
 
+_NOTHING_TO_FLUSH = (None, SpanProcessor.force_flush, MetricReader.force_flush)
+"""What has no flush of its own: a processor that keeps nothing back, a reader that is pulled."""
 _kept: list[object] = []
 """Inherited exporters, channels and sessions: kept for ever, so that none of their finalisers runs in a child."""
 
@@ -30,8 +34,13 @@ class Generation:
     logger_provider: LoggerProvider
     outbox: Outbox | None
     processor: OutboxSpanProcessor | None = None
+    log_processor: OutboxLogRecordProcessor | None = None
     foreign: list[Any] = field(default_factory=list)
     """Providers of the user in the global seats: flushed with ours, otherwise left alone."""
+    borrowed: list[Any] = field(default_factory=list)
+    """Live processors of the user that later generations use too: flushed with ours, otherwise left alone."""
+    guests: list[Any] = field(default_factory=list)
+    """Processors and readers of the user that belong to this generation: flushed and shut down with it."""
     pid: int = field(default_factory=os.getpid)
 
     def pause(self, deadline: float) -> bool:
@@ -45,49 +54,58 @@ class Generation:
 
     def forget(self) -> None:
         """Keep the connections unfinalised, and let go of the providers, so that the SDK's at-fork hooks do not revive them."""
-        _kept.append((self.outbox, self.foreign))
-        for name in ("tracer_provider", "meter_provider", "logger_provider", "processor"):
+        _kept.append((self.outbox, self.foreign, self.guests))
+        for name in ("tracer_provider", "meter_provider", "logger_provider", "processor", "log_processor"):
             setattr(self, name, None)
 
     def flush(self, deadline: float) -> bool:
         """See `forks.Generation.flush`: our outbox and the user's own providers at the same time."""
-        helpers = [_background(provider.force_flush, deadline) for provider in self._flushable()]
+        helpers = [_background(_flusher(each, deadline)) for each in self._flushable()]
         delivered = self.outbox is None or self.outbox.flush(deadline)
-        for helper in helpers:
-            helper.join(max(0.0, deadline - time.monotonic()))
-            delivered = delivered and not helper.is_alive()
-        return delivered
+        return _joined(helpers, deadline) and delivered
 
     def shutdown(self, deadline: float) -> bool:
         """See `forks.Generation.shutdown`."""
         delivered = self.flush(deadline)
+        ended = self.guests if self.outbox is not None else self._providers()
+        helpers = [_background(each.shutdown) for each in ended if hasattr(each, "shutdown")]
         if self.outbox is not None:
-            delivered = self.outbox.shutdown(deadline) and delivered
-        return delivered
+            self.outbox.stop(deadline)
+        return _joined(helpers, deadline) and delivered
+
+    def _providers(self) -> list[Any]:
+        return [self.tracer_provider, self.meter_provider, self.logger_provider]
 
     def _flushable(self) -> list[Any]:
-        candidates = [*self.foreign]
+        candidates = [*self.foreign, *self.borrowed, *self.guests]
         if self.outbox is None:
-            candidates += [self.tracer_provider, self.meter_provider, self.logger_provider]
-        return [candidate for candidate in candidates if hasattr(candidate, "force_flush")]
+            candidates += self._providers()
+        return [each for each in candidates if getattr(type(each), "force_flush", None) not in _NOTHING_TO_FLUSH]
 
 
-def _background(flush: Callable[[int], object], deadline: float) -> threading.Thread:
-    """Call a provider's force_flush on a thread of its own: it may not keep the deadline it is given."""
+def _flusher(owner: Any, deadline: float) -> Callable[[], object]:
+    return lambda: owner.force_flush(max(1, int(min(deadline - time.monotonic(), 86_400.0) * 1000)))
+
+
+def _joined(helpers: Sequence[threading.Thread | None], deadline: float) -> bool:
+    """Wait for the helpers until the deadline; tell whether all are done."""
+    running = [helper for helper in helpers if helper is not None]
+    for helper in running:
+        helper.join(min(max(0.0, deadline - time.monotonic()), 86_400.0))
+    return not any(helper.is_alive() for helper in running)
+
+
+def _background(work: Callable[[], object]) -> threading.Thread | None:
+    """Call what is the user's on a thread of its own: it may not keep the deadline it is given. None: done at once."""
 
     def call() -> None:
         with contextlib.suppress(Exception):  # a provider that is not ours logs its own failures
-            flush(max(1, int((deadline - time.monotonic()) * 1000)))
+            work()
 
     thread = threading.Thread(target=call, name="otelfork-flush", daemon=True)
     try:
         thread.start()
     except RuntimeError:  # no thread can be started while the interpreter exits
         call()
-        thread = threading.Thread(target=_nothing)
-        thread.run()
+        return None
     return thread
-
-
-def _nothing() -> None:
-    """Stand in for work that was done already."""

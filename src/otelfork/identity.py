@@ -75,6 +75,10 @@ class LateResource(Resource):
         """Return a new resource with the other's attributes over ours."""
         return self.detected().merge(other)
 
+    def to_json(self, indent: int | None = 4) -> str:
+        """Return the detected resource as JSON, as the console exporters print it."""
+        return self.detected().to_json(indent)
+
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Resource) and dict(self.attributes) == dict(other.attributes))
 

@@ -76,8 +76,16 @@ class OtelMiddleware:
             cardinality_limit=settings.cardinality_limit,
         )
         instruments = _off if not usable else make_once(make) if own else _PerGeneration(make)
+        self._application = app
         chosen = cast(Any, super())
-        chosen.__init__(_single(app) if isinstance(self, _ASGI) else app, instruments=instruments, settings=settings, hooks=hooks)  # fmt: skip
+        called = _single(app) if isinstance(self, _ASGI) else app
+        chosen.__init__(called, instruments=instruments, settings=settings, hooks=hooks)
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass on to the application what a middleware does not have: `app.route`, `app.config`, `app.state`."""
+        if name.startswith("__") or name == "_application":
+            raise AttributeError(name)
+        return getattr(self._application, name)
 
 
 class _WSGI(OtelMiddleware, WSGIMiddleware):

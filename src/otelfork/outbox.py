@@ -7,22 +7,23 @@ exports. It honours what the SDK's batch processors and periodic reader honour. 
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from opentelemetry import context as context_api
 
 from otelfork.complaints import Complaints
 from otelfork.settings import BatchSettings
+from otelfork.streams import Exporter, Stream
 
 _T = TypeVar("_T")
-_T_contra = TypeVar("_T_contra", contravariant=True)
 
 _logger = logging.getLogger("otelfork")
 _WAKE = object()
@@ -31,100 +32,14 @@ _STOP = object()
 _SUPPRESS_INSTRUMENTATION = "suppress_instrumentation"
 
 
-class Exporter(Protocol[_T_contra]):
-    """What the outbox asks of an exporter of spans, logs or metrics (the SDK's exporter interfaces)."""
-
-    def export(self, batch: _T_contra, /) -> Any:
-        """Send one batch; the result's `name` is SUCCESS or FAILURE."""
-
-    def shutdown(self) -> None:
-        """Stop for good."""
-
-
-class Stream(Generic[_T]):
-    """One signal's bounded queue and the exporters behind it."""
-
-    def __init__(
-        self,
-        name: str,
-        settings: BatchSettings,
-        build: Callable[[], Sequence[Exporter[Sequence[_T]]]],
-        wake: Callable[[], None],
-        complaints: Complaints,
-    ) -> None:
-        self.name = name
-        self.settings = settings
-        self.queue: deque[_T] = deque()
-        self.due = 0.0
-        self.exported = 0
-        self._build = build
-        self._exporters: Sequence[Exporter[Sequence[_T]]] | None = None
-        self._wake = wake
-        self._complaints = complaints
-        self._size = settings.queue_size
-        self._batch = settings.batch_size
-        self._signalled = False
-
-    def put(self, record: _T) -> None:
-        """Queue a record. Never waits; a full queue drops the record and counts it."""
-        records = self.queue
-        waiting = len(records)
-        if waiting >= self._size:
-            self._complaints.dropped(self.name, "queue_full")
-            return
-        records.append(record)
-        if waiting + 1 >= self._batch and not self._signalled:
-            self._signalled = True
-            self._wake()
-
-    def ready(self, now: float) -> bool:
-        """Tell whether this queue should be exported now: a full batch, or the delay is over."""
-        waiting = len(self.queue)
-        return waiting >= self._batch or (waiting > 0 and now >= self.due)
-
-    def drain(self, deadline: float, *, everything: bool) -> bool:
-        """Export full batches, or everything that is queued at this moment; tell whether all was handed over."""
-        self._signalled = False
-        waiting = len(self.queue)
-        left = 0 if everything else self._batch - 1
-        delivered = True
-        while waiting > left:
-            if time.monotonic() >= deadline:
-                return False
-            size = min(waiting, self._batch)
-            delivered = self._export([self.queue.popleft() for _ in range(size)]) and delivered
-            waiting -= size
-        self.due = time.monotonic() + self.settings.delay
-        return delivered
-
-    def exporters(self) -> Sequence[Exporter[Sequence[_T]]]:
-        """Return the exporters, built on first need by the exporter thread."""
-        if self._exporters is None:
-            self._exporters = self._build()
-        return self._exporters
-
-    def _export(self, batch: list[_T]) -> bool:
-        delivered = True
-        for exporter in self.exporters():
-            with self._complaints.listening(exporter) as reason:
-                try:
-                    succeeded = getattr(exporter.export(batch), "name", "SUCCESS") == "SUCCESS"
-                except Exception as error:
-                    succeeded = False
-                    reason.append(f"{type(error).__name__}: {error}")
-            if not succeeded:
-                delivered = False
-                self._complaints.failed(self.name, exporter, len(batch), reason)
-        if delivered:
-            self.exported += len(batch)
-        return delivered
-
-
 class Reader(Protocol):
     """A pulling side of the metrics: collects and exports once (see `pipelines.OutboxReader`)."""
 
     def collect_and_export(self, timeout: float) -> bool:
         """Collect all instruments and export them; seconds; tell whether they were handed over."""
+
+    def shutdown(self) -> None:
+        """Stop the exporter for good."""
 
 
 class _Flush:
@@ -150,6 +65,8 @@ class Outbox:
         self._commands: queue.SimpleQueue[object] = queue.SimpleQueue()
         # Reentrant: an observable callback may fork, and then the `before` hook runs on the exporter thread itself.
         self._gate = threading.RLock()
+        self._working = False
+        """Whether the holder of the gate is exporting: a callback or a signal handler may ask for a flush meanwhile."""
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -172,7 +89,7 @@ class Outbox:
 
     def pause(self, deadline: float) -> bool:
         """Wait until nothing is being exported and keep it so until `resume`; False past the monotonic deadline."""
-        return self._gate.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        return self._gate.acquire(timeout=_left(deadline))
 
     def resume(self) -> None:
         """Let the exporter thread go on after `pause`, on the same thread."""
@@ -188,45 +105,69 @@ class Outbox:
         request = _Flush(deadline)
         self._commands.put(request)
         try:
-            return request.done.get(timeout=max(0.0, deadline - time.monotonic()))
+            return request.done.get(timeout=_left(deadline))
         except queue.Empty:
             return False
 
-    def shutdown(self, deadline: float) -> bool:
-        """Flush and stop the thread and the exporters."""
-        delivered = self.flush(deadline)
+    def stop(self, deadline: float) -> None:
+        """Stop the thread and the exporters; what is queued is lost, unless it was flushed before."""
         self._stopped = True
         self._commands.put(_STOP)
         thread = self._thread
-        if thread is not None and thread.is_alive():
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return delivered
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_left(deadline))
 
     def _wake(self) -> None:
         self._commands.put(_WAKE)
 
     def _flush_here(self, deadline: float) -> bool:
-        if not self._gate.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            return False
-        try:
+        with self._held(deadline) as free:
+            if not free:
+                return False
             with _suppressed():
-                return self._export_all(deadline)
+                delivered = self._export_all(deadline)
+            self._complaints.say()
+            return delivered
+
+    @contextmanager
+    def _held(self, deadline: float) -> Iterator[bool]:
+        """Hold the gate for an export, and yield True; False past the deadline, or inside an export on this same thread.
+
+        The SDK's locks are not reentrant: a flush from a callback, or from a signal handler that interrupts a flush, would
+        wait for itself.
+        """
+        if not self._gate.acquire(timeout=_left(deadline)):
+            yield False
+            return
+        outermost = not self._working
+        try:
+            self._working = True
+            yield outermost
         finally:
+            if outermost:
+                self._working = False
             self._gate.release()
 
     def _run(self) -> None:
         """The exporter thread: it survives whatever an exporter or a callback raises."""
         with _suppressed():
+            self._guarded(self.prepare)
             while True:
                 command = self._next_command()
                 if command is _STOP:
-                    self._close()
+                    self._guarded(self._close)
                     return
-                with self._gate:
-                    try:
-                        self._serve(command)
-                    except Exception:
-                        _logger.exception("the exporter thread met an error and goes on")
+                self._guarded(functools.partial(self._serve, command))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do the work while the gate is held. SystemExit and the like mean nothing on this thread, but a killed greenlet ends."""
+        with self._held(math.inf):
+            try:
+                work()
+            except BaseException as error:
+                if type(error).__name__ == "GreenletExit":
+                    raise
+                _logger.exception("the exporter thread met an error and goes on")
 
     def _next_command(self) -> object:
         due = [stream.due for stream in self.streams]
@@ -275,9 +216,14 @@ class Outbox:
 
     def _close(self) -> None:
         for stream in self.streams:
-            for exporter in stream.exporters():
-                with self._complaints.listening(exporter):
-                    exporter.shutdown()
+            stream.shutdown()
+        for reader in self.readers:
+            reader.shutdown()
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds left; a day at the most, for locks and queues refuse infinity."""
+    return min(max(0.0, deadline - time.monotonic()), 86_400.0)
 
 
 @contextmanager

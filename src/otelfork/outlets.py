@@ -5,6 +5,7 @@ None of them has a thread or a lock of its own.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -16,8 +17,10 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from otelfork.complaints import Complaints
 from otelfork.exporters import Factory
-from otelfork.outbox import Exporter, Stream
 from otelfork.settings import Settings
+from otelfork.streams import Exporter, Stream
+
+_logger = logging.getLogger("otelfork")
 
 
 class OutboxSpanProcessor(SpanProcessor):
@@ -52,10 +55,11 @@ class OutboxLogRecordProcessor(LogRecordProcessor):
     def __init__(self, stream: Stream[Any]) -> None:
         self._put = stream.put
         self._pid = os.getpid()
+        self.muted = False
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record; one that an inherited logger emits in a child is dropped."""
-        if os.getpid() == self._pid:
+        if not self.muted and os.getpid() == self._pid:
             self._put(log_record)
 
     def shutdown(self) -> None:
@@ -81,7 +85,7 @@ class OutboxReader(MetricReader):
         self._delivered = True
         try:
             self.collect(timeout_millis=timeout * 1000)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._delivered = False
             self._complaints.failed("metric collections", self, 1, [f"{type(error).__name__}: {error}"])
         return self._delivered
@@ -96,9 +100,14 @@ class OutboxReader(MetricReader):
             self._complaints.failed("metric collections", self._exporter, 1, reason)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Shut the exporter down."""
-        if self._exporter is not None:
-            self._exporter.shutdown()
+        """Shut the exporter down, if it was built. Nothing is raised."""
+        if self._exporter is None:
+            return
+        with self._complaints.listening(self._exporter):
+            try:
+                self._exporter.shutdown()
+            except Exception:
+                _logger.exception("the exporter %s could not be shut down", type(self._exporter).__name__)
 
 
 def _temporality(settings: Settings) -> dict[type, AggregationTemporality]:

@@ -23,11 +23,13 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from otelfork.complaints import Complaints
 from otelfork.exporters import Factory
 from otelfork.generation import Generation
+from otelfork.guests import Guests, HomeSpanProcessors, keep_home
 from otelfork.identity import LateResource, ProcessIdGenerator, process_resource
-from otelfork.outbox import Outbox, Stream
+from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
 from otelfork.settings import Environment, Settings, SettingsError
 from otelfork.settings.telemetry import STOCK_SAMPLERS
+from otelfork.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Plan:
     metric_readers: Sequence[Callable[[], MetricReader]] = ()
 
 
-def build(plan: Plan, carried: Sequence[SpanProcessor], prepare: Callable[[], None]) -> Generation:
+def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     """Build this process's generation. Cheap: no thread pool, no connection, no import; the exporter thread does the rest."""
     settings = plan.settings
     complaints = Complaints()
@@ -62,11 +64,12 @@ def build(plan: Plan, carried: Sequence[SpanProcessor], prepare: Callable[[], No
         sampler=_value(plan.sampler) or _environment_sampler(settings.sampler),
         resource=resource,
         shutdown_on_exit=False,
+        active_span_processor=HomeSpanProcessors(),
         id_generator=_value(plan.id_generator) or _environment_id_generator(settings.id_generator),
     )
     processors = [_value(made) for made in plan.span_processors]
-    for processor in (*processors, *carried):
-        tracer_provider.add_span_processor(processor)
+    for added in (*processors, *live.span_processors):
+        tracer_provider.add_span_processor(added)
     processor = None
     if plan.exporters["traces"]:
         spans: Stream[ReadableSpan] = outbox.stream("spans", settings.spans, _maker(plan.exporters["traces"]))
@@ -74,23 +77,29 @@ def build(plan: Plan, carried: Sequence[SpanProcessor], prepare: Callable[[], No
         tracer_provider.add_span_processor(processor)
     readers = [OutboxReader(make, settings, complaints) for make in plan.exporters["metrics"]]
     outbox.readers.extend(readers)
+    guest_readers = [keep_home(make()) for make in plan.metric_readers]
     meter_provider = sdk_metrics.MeterProvider(
-        metric_readers=[*readers, *(make() for make in plan.metric_readers)],
+        metric_readers=[*readers, *guest_readers],
         resource=resource,
         shutdown_on_exit=False,
         views=_value(plan.views) or (),
     )
-    return Generation(tracer_provider, meter_provider, _logger_provider(plan, outbox, resource), outbox, processor)
-
-
-def _logger_provider(plan: Plan, outbox: Outbox, resource: Resource) -> LoggerProvider:
-    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    for made in plan.log_record_processors:
-        provider.add_log_record_processor(_value(made))
+    logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    log_processors = [_value(made) for made in plan.log_record_processors]
+    for added in (*log_processors, *live.log_record_processors):
+        logger_provider.add_log_record_processor(added)
+    log_processor = None
     if plan.exporters["logs"]:
-        stream: Stream[Any] = outbox.stream("logs", plan.settings.logs, _maker(plan.exporters["logs"]))
-        provider.add_log_record_processor(OutboxLogRecordProcessor(stream))
-    return provider
+        logs: Stream[Any] = outbox.stream("logs", settings.logs, _maker(plan.exporters["logs"]))
+        log_processor = OutboxLogRecordProcessor(logs)
+        logger_provider.add_log_record_processor(log_processor)
+    generation = Generation(tracer_provider, meter_provider, logger_provider, outbox, processor, log_processor)
+    generation.borrowed += [*live.span_processors, *live.log_record_processors]
+    given = (*plan.span_processors, *plan.log_record_processors)
+    for made, added in zip(given, (*processors, *log_processors), strict=True):
+        (generation.borrowed if added is made else generation.guests).append(added)
+    generation.guests += guest_readers
+    return generation
 
 
 def _maker(factories: Sequence[Factory]) -> Callable[[], list[Any]]:

@@ -41,11 +41,11 @@ def providers() -> Providers:
 class Follower(Generic[_T]):
     """Caches what a proxy stands for in one generation, and makes it anew in the next."""
 
-    __slots__ = ("_generation", "_real")
+    __slots__ = ("_bound",)
 
     def __init__(self) -> None:
-        self._generation: Any = None
-        self._real: _T | None = None
+        self._bound: tuple[Any, _T] | None = None
+        """The generation and its object: in one place, for another thread may read in between."""
 
     def _make(self, providers: Providers) -> _T:
         raise NotImplementedError
@@ -53,12 +53,11 @@ class Follower(Generic[_T]):
     def real(self) -> _T:
         """Return the object of the current generation."""
         generation = forks.current()
-        cached = self._real
-        if cached is not None and generation is self._generation and generation is not None:
-            return cached
+        bound = self._bound
+        if bound is not None and bound[0] is generation:
+            return bound[1]
         found = providers()
         made = self._make(found)
-        # The object first: another thread that reads in between sees an old generation and makes its own.
-        self._real = made
-        self._generation = None if found is _nothing else found
+        if found is not _nothing:
+            self._bound = (found, made)
         return made

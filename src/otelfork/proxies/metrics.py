@@ -6,6 +6,7 @@ Observable instruments are used by nobody but the collection, so they are bound 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -18,6 +19,7 @@ from otelfork import forks
 from otelfork.proxies.follower import Follower, Providers
 
 _FLUSH_MILLIS = 30_000
+_logger = logging.getLogger("otelfork")
 # Specification, metrics API, "instrument name syntax" and "instrument unit".
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}", re.ASCII)
 _UNIT = re.compile(r"[\x00-\x7f]{0,63}")
@@ -146,12 +148,14 @@ class ProxyMeter(api.Meter):
 
     def _observable(self, kind: type[_P], name: str, callbacks: Any, unit: str, description: str) -> _P:
         _check(name, unit)
+        # A tuple: what can be read once only would leave the next generation without callbacks, what is no sequence fails here.
+        callbacks = None if callbacks is None else tuple(callbacks)
         proxy = kind(self, (name, callbacks, unit, description), {})
         kept = self._proxies.setdefault(_key(kind, name, unit, description), proxy)
         if kept is proxy:
-            self._observables.append(proxy)
             if forks.current() is not None:
                 proxy.real()
+            self._observables.append(proxy)
         return cast(_P, kept)
 
 
@@ -196,7 +200,12 @@ class ProxyMeterProvider(sdk.MeterProvider):
     def bind_observables(self) -> None:
         """Register every observable instrument, with its callbacks, in the current generation."""
         for proxy in list(self._observables):
-            proxy.real()
+            try:
+                proxy.real()
+            except Exception:  # noqa: PERF203 - each on its own
+                # It would fail in every collection and take the other instruments with it: said once, then left out.
+                _logger.exception("the observable instrument %s cannot be created; it is left out", proxy.name)
+                self._observables.remove(proxy)
 
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Add a reader to this process's generation; children make their own (see `otelfork.configure`)."""

@@ -6,6 +6,7 @@ are still checked here, because a bad one has to be told in `configure()` and no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -35,12 +36,10 @@ _LIMITS = (
     "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
 )
 _ENDPOINTS = tuple(
-    "OTEL_EXPORTER_OTLP_" + part
-    for part in ("ENDPOINT", "TRACES_ENDPOINT", "METRICS_ENDPOINT", "LOGS_ENDPOINT")
+    "OTEL_EXPORTER_OTLP_" + part for part in ("ENDPOINT", "TRACES_ENDPOINT", "METRICS_ENDPOINT", "LOGS_ENDPOINT")
 )
 _TIMEOUTS = tuple(
-    "OTEL_EXPORTER_OTLP_" + part
-    for part in ("TIMEOUT", "TRACES_TIMEOUT", "METRICS_TIMEOUT", "LOGS_TIMEOUT")
+    "OTEL_EXPORTER_OTLP_" + part for part in ("TIMEOUT", "TRACES_TIMEOUT", "METRICS_TIMEOUT", "LOGS_TIMEOUT")
 )
 
 
@@ -65,7 +64,7 @@ class BatchSettings:
             queue_size=queue_size,
             batch_size=environment.integer(name, default_batch, minimum=1, maximum=queue_size),
             delay=environment.number(f"{prefix}_SCHEDULE_DELAY", delay, minimum=1) / 1000,
-            timeout=environment.number(f"{prefix}_EXPORT_TIMEOUT", 30_000) / 1000,
+            timeout=_timeout(environment, f"{prefix}_EXPORT_TIMEOUT"),
         )
 
 
@@ -110,7 +109,7 @@ class Settings:
             spans=BatchSettings.read(env, "OTEL_BSP", delay=5000),
             logs=BatchSettings.read(env, "OTEL_BLRP", delay=1000),
             metric_interval=env.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000, minimum=1) / 1000,
-            metric_timeout=env.number("OTEL_METRIC_EXPORT_TIMEOUT", 30_000) / 1000,
+            metric_timeout=_timeout(env, "OTEL_METRIC_EXPORT_TIMEOUT"),
             temporality=env.choice(
                 "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
                 choices=("cumulative", "delta", "lowmemory"),
@@ -133,6 +132,11 @@ class Settings:
         return replace(self, exporters=kept)
 
 
+def _timeout(env: Environment, name: str) -> float:
+    """Return seconds of a variable in milliseconds; 0 is no limit (specification: configuration data model, timeouts)."""
+    return env.number(name, 30_000) / 1000 or math.inf
+
+
 def _check(env: Environment) -> None:
     """Check what the SDK reads by itself and would only log about."""
     for name in _LIMITS:
@@ -145,9 +149,7 @@ def _check(env: Environment) -> None:
         "OTEL_METRICS_EXEMPLAR_FILTER", choices=("trace_based", "always_on", "always_off"), default="trace_based"
     )
     for signal in ("", "TRACES_", "METRICS_", "LOGS_"):
-        env.choice(
-            f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION", choices=("none", "gzip", "deflate"), default="none"
-        )
+        env.choice(f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION", choices=("none", "gzip", "deflate"), default="none")
 
 
 def _endpoint(env: Environment, name: str) -> None:
