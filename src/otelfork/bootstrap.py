@@ -158,6 +158,7 @@ def configure(
     settings = Settings.read()
     if settings.disabled:
         return _bootstrap.install(settings, _disabled)
+    logs.install(explicit=True, service_name=service_name)
     if providers is not None:
         telemetry = _bootstrap.install(settings, _user_build(providers))
     else:
@@ -198,6 +199,7 @@ def ensure_installed() -> bool:
             exporters=_exporter_factories(settings, None),
             detectors=identity.detectors(settings.detectors),
         )
+        logs.install()
     except SettingsError as error:
         _logger.error("%s; the application runs on untraced", error)
         return False

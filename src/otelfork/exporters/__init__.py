@@ -15,6 +15,7 @@ Factory = Callable[[], Any]
 """Makes one exporter of one signal; called once per generation, on the exporter thread."""
 
 _OURS = {name: f"otelfork.exporters.{name}" for name in ("otlp", "console", "jaeger", "zipkin")}
+_OURS["logging"] = "otelfork.exporters.pylogging"
 """Our exporters; the extra that each needs has its name."""
 
 
