@@ -34,6 +34,15 @@ _OURS = ("otelfork", "opentelemetry")
 _SERVERS = ("gunicorn", "uvicorn", "hypercorn", "granian", "_granian")
 
 
+class _Here(threading.local):
+    """What this thread is doing."""
+
+    busy = False
+    """Whether a record is being taken: what is logged meanwhile is our own doing, and would loop."""
+    record: logging.LogRecord | None = None
+    """The record whose handlers run."""
+
+
 class _Capture:
     """Takes the records of this process."""
 
@@ -43,20 +52,34 @@ class _Capture:
         self._pid = os.getpid()
         self._held: deque[tuple[str, LogRecord]] = deque(maxlen=HELD)
         self._loggers: dict[str, ProxyLogger] = {}
-        self._taking = threading.local()
+        self._here = _Here()
 
     def take(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         """Record what a logger is about to hand to its handlers."""
         # A record of another process, inherited or sent here by a QueueHandler, is told by that process.
         if not self.on or record.process not in {None, os.getpid()} or _named(record.name, _OURS):
             return
-        if getattr(self._taking, "record", None) is not None or suppressed() or not _heard(logger):
+        if self._here.busy or suppressed() or not _heard(logger):
             return
-        self._taking.record = record
+        self._here.busy = True
         try:
             self._keep(record.name, logrecords.translate(record))
         finally:
-            self._taking.record = None
+            self._here.busy = False
+
+    def pass_on(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        """Take a record and hand it to its handlers; one that a handler gives to another logger is not taken again."""
+        outer = self._here.record
+        if record is not outer:
+            try:
+                self.take(logger, record)
+            except Exception:
+                hooks.once("a log record could not be recorded", "logs.take")
+        self._here.record = record
+        try:
+            _call_handlers(logger, record)
+        finally:
+            self._here.record = outer
 
     def _keep(self, name: str, made: LogRecord) -> None:
         if forks.current() is None and (not self.explicit or _named(name, _SERVERS)):
@@ -129,11 +152,7 @@ def release() -> None:
 
 
 def _taking_call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-    try:
-        _capture.take(self, record)
-    except Exception:
-        hooks.once("a log record could not be recorded", "logs.take")
-    _call_handlers(self, record)
+    _capture.pass_on(self, record)
 
 
 def _named(name: str, names: tuple[str, ...]) -> bool:
