@@ -90,8 +90,6 @@ class _Bootstrap:
         foreign = self.take_seats()
         generation = self.build()
         generation.foreign = foreign
-        if generation.outbox is not None:
-            generation.outbox.start()
         exits.register()
         return generation
 

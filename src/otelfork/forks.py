@@ -31,6 +31,9 @@ _REGISTERED_BEFORE_US = (concurrent.futures.thread, logging)
 class Generation(Protocol):
     """What `forks` asks of the telemetry state of one process."""
 
+    def start(self) -> None:
+        """Begin to work: called once, when everybody already finds this generation."""
+
     def pause(self, deadline: float) -> bool:
         """Park the exporter thread between two exports; tell whether that succeeded before the monotonic deadline."""
 
@@ -118,12 +121,13 @@ def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Gen
     if not process.lock.acquire(timeout=BUILD_SECONDS):
         return process.generation
     problem: Exception | None = None
+    built: Generation | None = None
     try:
         if process.generation is None and not process.failed and not process.building:
             process.building = True
             try:
-                process.generation = build()
-                process.failed = process.generation is None
+                process.generation = built = build()
+                process.failed = built is None
             except Exception as error:
                 process.failed = True
                 problem = error
@@ -132,6 +136,10 @@ def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Gen
                 process.building = False
     finally:
         process.lock.release()
+    if built is not None:
+        # After the generation is in its place: starting a thread lets other greenlets run, and gunicorn's gevent worker patches
+        # after our import, so that all of them pass our lock as one thread.
+        built.start()
     if problem is not None:
         # After the lock: a log handler may wait for a lock whose holder waits for ours.
         _logger.error("telemetry could not be built; the application runs on untraced", exc_info=problem)

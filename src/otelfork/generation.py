@@ -43,6 +43,11 @@ class Generation:
     """Processors and readers of the user that belong to this generation: flushed and shut down with it."""
     pid: int = field(default_factory=os.getpid)
 
+    def start(self) -> None:
+        """See `forks.Generation.start`."""
+        if self.outbox is not None:
+            self.outbox.start()
+
     def pause(self, deadline: float) -> bool:
         """See `forks.Generation.pause`."""
         return self.outbox is not None and self.outbox.pause(deadline)
