@@ -178,4 +178,18 @@ def watch() -> None:
         handle_sigterm()
 
 
+def watch_uvicorn() -> None:
+    """Note a WSGI application that uvicorn imports (`--interface wsgi`): no lifespan, no `atexit`, requests in other threads.
+
+    A worker of several has uvicorn's handler by then, and ours goes over it. A single process has the default action; uvicorn
+    puts back what it finds, and raises SIGTERM once more when it has served.
+    """
+    if "uvicorn" not in sys.modules:
+        return
+    found = signal.getsignal(signal.SIGTERM)
+    server = type(getattr(found, "__self__", None)).__module__.partition(".")[0]
+    if found is signal.SIG_DFL or server == "uvicorn":
+        handle_sigterm()
+
+
 atexit.register(flush)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from asgiref.compatibility import double_to_single_callable
 from opentelemetry import metrics, trace
 
-from otelfork import bootstrap, forks
+from otelfork import bootstrap, exits, forks
 from otelfork.asgi import ASGIMiddleware
 from otelfork.hooks import Hooks
 from otelfork.request import Instruments
@@ -76,6 +76,8 @@ class OtelMiddleware:
             cardinality_limit=settings.cardinality_limit,
         )
         instruments = _off if not usable else make_once(make) if own else _PerGeneration(make)
+        if isinstance(self, _WSGI):
+            exits.watch_uvicorn()
         self._application = app
         chosen = cast(Any, super())
         called = _single(app) if isinstance(self, _ASGI) else app

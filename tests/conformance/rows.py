@@ -160,6 +160,17 @@ ROWS: tuple[Row, ...] = (
         application=PROGRAMS,
         note="neither lifespan nor atexit: what Django on uvicorn gets",
     ),
+    Row(
+        name="uvicorn --workers --interface wsgi",
+        command=(*_UVICORN, "--interface", "wsgi", "app:app"),
+        application=FLASK,
+        note="neither lifespan nor atexit, and the requests run in other threads",
+    ),
+    Row(
+        name="uvicorn --interface wsgi",
+        command=(*_UVICORN[:-2], "--interface", "wsgi", "app:app"),
+        application=FLASK,
+    ),
     Row("hypercorn", (*_HYPERCORN, "app:app"), FASTAPI, slow=False),
     Row("granian wsgi", (*_GRANIAN, "--interface", "wsgi", "app:app"), FLASK),
     Row("granian asgi", (*_GRANIAN, "--interface", "asgi", "app:app"), FASTAPI, slow=False),
