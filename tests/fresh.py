@@ -75,6 +75,15 @@ def span(name, tracer=None):
     with (tracer or trace.get_tracer("test")).start_as_current_span(name):
         pass
 
+def c_fork():
+    '''Fork in C, where no hook runs. Quiet first: CPython's own child hangs if a thread waited for the GIL at the fork.'''
+    import ctypes
+    time.sleep(0.1)
+    pid = ctypes.PyDLL(None).fork()
+    if pid == 0:
+        signal.alarm(30)
+    return pid
+
 def forked(work, fork=os.fork):
     '''Run `work` in a forked child that leaves by os._exit after a flush; return its pid.'''
     pid = fork()

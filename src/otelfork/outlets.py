@@ -5,14 +5,17 @@ None of them has a thread or a lock of its own.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.sdk import metrics
-from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.metrics import view
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from otelfork.complaints import Complaints
@@ -59,8 +62,13 @@ class OutboxLogRecordProcessor(LogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record; one that an inherited logger emits in a child is dropped."""
-        if not self.muted and os.getpid() == self._pid:
-            self._put(log_record)
+        if self.muted or os.getpid() != self._pid:
+            return
+        # As the SDK's batch processor does: a copy that does not hold the context, in the type that exporters take.
+        record = copy.copy(log_record.log_record)
+        record.context = Context()
+        resource = log_record.resource or Resource.get_empty()
+        self._put(ReadableLogRecord(record, resource, log_record.instrumentation_scope, log_record.limits))
 
     def shutdown(self) -> None:
         """The outbox is shut down by its generation."""

@@ -6,7 +6,9 @@ only the HTTP session (see `session`).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from otelfork.exporters import Factory
@@ -29,6 +31,12 @@ def factory(signal: str, settings: Settings) -> Factory:
 
 
 def _grpc(signal: str) -> Factory:
+    # grpc imports these when it makes its first channel. A fork at that moment leaves the child an import lock that is never
+    # released. `_channel` is a private name: without it there is only this wait, at worst.
+    for late in ("grpc.experimental", "grpc._channel"):
+        with contextlib.suppress(ImportError):
+            import_module(late)
+
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter

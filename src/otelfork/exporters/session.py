@@ -6,6 +6,8 @@ keep the collector's connection open, and two processes on one socket mix their 
 
 from __future__ import annotations
 
+# requests imports it with the first request; a child forked at that moment would wait for ever for its import lock.
+import netrc  # noqa: F401
 from typing import Any
 
 import requests

@@ -1,0 +1,133 @@
+"""Complaints: counted by reason at once, said at most once a minute, the exporters' own noise reduced to one line."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from otelfork import complaints as module
+from otelfork.complaints import Complaints
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test sets."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def said(caplog):
+    """Return the lines of log that tell of losses."""
+    return [record.getMessage() for record in caplog.records if "telemetry lost" in record.getMessage()]
+
+
+def test_drops_are_counted_by_signal_and_reason():
+    """Reading the figures does not change them."""
+    complaints = Complaints()
+    for _ in range(3):
+        complaints.dropped("spans", "queue_full")
+    complaints.failed("logs", object(), 5, [])
+    first = complaints.totals()
+    assert ({("spans", "queue_full"): 3, ("logs", "export_failed"): 5}, first) == (first, complaints.totals())
+
+
+def test_no_drop_is_miscounted_by_many_threads():
+    """Counting takes no lock and loses nothing."""
+    complaints = Complaints()
+
+    def drop():
+        for _ in range(5000):
+            complaints.dropped("spans", "queue_full")
+
+    threads = [threading.Thread(target=drop) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {("spans", "queue_full"): 40_000} == complaints.totals()
+
+
+def test_the_first_loss_is_said_at_once_and_the_next_after_a_minute(clock, caplog):
+    """Each line tells what is new since the last; in between there is silence."""
+    complaints = Complaints()
+    complaints.dropped("spans", "queue_full")
+    complaints.say()
+    complaints.dropped("spans", "queue_full")
+    complaints.dropped("spans", "queue_full")
+    clock.now += 59
+    complaints.say()
+    quiet = len(said(caplog))
+    clock.now += 2
+    complaints.say()
+    assert (1, ["1 spans (queue_full)", "2 spans (queue_full)"]) == (
+        quiet,
+        [line.split(": ")[1].split(";")[0] for line in said(caplog)],
+    )
+
+
+def test_nothing_lost_is_nothing_said(clock, caplog):
+    """No news is no line, however often it is asked."""
+    complaints = Complaints()
+    for _ in range(3):
+        complaints.say()
+        clock.now += 100
+    assert [] == said(caplog)
+
+
+def test_a_line_names_the_exporter_and_its_reason(clock, caplog):
+    """The last thing the exporter said is the reason."""
+    complaints = Complaints()
+    complaints.failed("spans", object(), 1, ["retrying", "connection refused"])
+    complaints.say()
+    assert "object: connection refused" in said(caplog)[0]
+
+
+@pytest.fixture
+def noisy():
+    """An exporter class of the standard packages' kind, and its logger."""
+    name = "opentelemetry.exporter.noisy_for_tests"
+    logger = logging.getLogger(name)
+    kind = type("NoisyExporter", (), {"__module__": name})
+    yield kind(), logger
+    logger.filters.clear()
+
+
+def test_an_exporters_warnings_are_heard_and_not_logged(noisy, caplog):
+    """While it works for us, its warnings and errors are the reason; what it says below that passes."""
+    exporter, logger = noisy
+    logger.setLevel(logging.DEBUG)
+    with Complaints().listening(exporter) as heard:
+        logger.debug("detail")
+        logger.error("Transient error %s", 503)
+    assert (["Transient error 503"], ["detail"]) == (heard, [record.getMessage() for record in caplog.records])
+
+
+def test_the_same_exporter_is_loud_outside_of_our_calls(noisy, caplog):
+    """A user's own pipeline with the same exporter logs as ever, on this thread before and after, on others meanwhile."""
+    exporter, logger = noisy
+    with Complaints().listening(exporter):
+        other = threading.Thread(target=logger.error, args=("of another thread",))
+        other.start()
+        other.join()
+    logger.error("afterwards")
+    assert ["of another thread", "afterwards"] == [record.getMessage() for record in caplog.records]
+
+
+def test_a_child_does_not_listen_for_its_parents_thread(noisy, caplog, monkeypatch):
+    """Thread numbers repeat in a child: a listener that was inherited hears nothing there."""
+    exporter, logger = noisy
+    with Complaints().listening(exporter) as heard:
+        monkeypatch.setattr(module.os, "getpid", lambda: -1)
+        logger.error("in the child")
+        monkeypatch.undo()
+    assert ([], ["in the child"]) == (heard, [record.getMessage() for record in caplog.records])
