@@ -13,12 +13,13 @@ from opentelemetry.context import attach, detach
 
 from otelfork import exits, forks, frameworks, routes
 from otelfork.attributes import full_url
-from otelfork.exchange import MARK, Exchange, suppressed, traced_outside
+from otelfork.exchange import MARK, Exchange
 from otelfork.hooks import Hooks, call, once
 from otelfork.instruments import Instruments
 from otelfork.messages import HttpMessages, WebsocketMessages
 from otelfork.scope import GETTER, ASGIApplication, Message, Receive, Scope, Send, read
 from otelfork.settings.http import HttpSettings
+from otelfork.surroundings import suppressed, traced_outside
 
 _NO_HOOKS = Hooks()
 

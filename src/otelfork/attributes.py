@@ -20,7 +20,7 @@ Attributes: TypeAlias = "dict[str, Value]"
 
 def method_name(method: str, settings: HttpSettings) -> str:
     """Return the method as an attribute: a known one as it is, `_OTHER` for the rest. Methods are case-sensitive."""
-    return method if method in settings.known_methods else semconv.OTHER_METHOD
+    return method if method in (settings.known_methods or semconv.KNOWN_METHODS) else semconv.OTHER_METHOD
 
 
 def of_request(request: Request, addresses: Addresses, method: str, settings: HttpSettings) -> Attributes:

@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns, time_ns
 from typing import Any, TypeAlias, final
 
-from opentelemetry import context as contexts
-from opentelemetry import propagate, trace
-from opentelemetry.context import Context
+from opentelemetry import trace
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
@@ -23,6 +21,9 @@ from otelfork.instruments import Instruments
 from otelfork.redaction import REDACTED, redact_url
 from otelfork.request import Request, text
 from otelfork.settings.http import HttpSettings
+from otelfork.surroundings import parent_context, suppressed
+
+__all__ = ["DISCONNECT", "INCOMPLETE", "MARK", "Carrier", "Exchange", "FindRoute", "capture", "suppressed"]
 
 Carrier: TypeAlias = "Mapping[str, Any]"
 FindRoute: TypeAlias = "Callable[[Carrier, int | None], str | None]"
@@ -34,7 +35,6 @@ DISCONNECT = "client_disconnect"
 INCOMPLETE = "incomplete_response"
 """`error.type` of a request that the application ended without a complete response."""
 
-_SUPPRESSED = ("suppress_instrumentation", "suppress_http_instrumentation")
 _URL_HEADERS = frozenset({"referer", "location", "content-location", "origin"})
 
 
@@ -80,7 +80,7 @@ class Exchange:
         if details is not None:
             name = details[0]
             found.update(details[1])
-        parent = _parent(carrier, getter)
+        parent = parent_context(carrier, getter)
         self.span = instruments.tracer.start_span(
             name,
             context=parent,
@@ -233,31 +233,6 @@ class Exchange:
                     return
 
 
-def suppressed() -> bool:
-    """Tell whether the current context asks for silence (`suppress_instrumentation`, `suppress_http_instrumentation`).
-
-    The API gives these keys no public name, but their text begins with the plain name (`create_key` adds a random end),
-    and a context at the beginning of a request is nearly always empty.
-    """
-    current = contexts.get_current()
-    return bool(current) and any(key.startswith(_SUPPRESSED) and value for key, value in current.items())
-
-
-def traced_outside(method: str, path: str) -> bool:
-    """Tell whether another instrumentation around this one already has a SERVER span for this very request.
-
-    Its span is the current one, is recording, and names the same method and path: the server span of another request
-    that calls this application in-process does not.
-    """
-    span = trace.get_current_span()
-    if not span.is_recording() or getattr(span, "kind", None) is not SpanKind.SERVER:
-        return False
-    seen = getattr(span, "attributes", None) or {}
-    target = str(seen.get(semconv.URL_PATH) or seen.get("http.target") or seen.get("http.url") or "")
-    named = seen.get(semconv.HTTP_REQUEST_METHOD) or seen.get("http.method")
-    return named in {method, semconv.OTHER_METHOD} and (not target or target.partition("?")[0].endswith(path))
-
-
 def capture(headers: Iterable[tuple[str, str]], wanted: Any, settings: HttpSettings) -> dict[str, list[str]]:
     """Return the headers whose names match, by lower-case name, with sensitive values hidden."""
     captured: dict[str, list[str]] = {}
@@ -272,14 +247,6 @@ def _shown(name: str, value: str, settings: HttpSettings) -> str:
     if settings.sanitized_headers.fullmatch(name):
         return REDACTED
     return text(redact_url(value, settings.redacted_keys) if name in _URL_HEADERS else value)
-
-
-def _parent(carrier: Carrier, getter: Getter[Any]) -> Context:
-    """Return the context to start in: what was sent, over a span of this process that runs around the request."""
-    current = contexts.get_current()
-    # A context that another request left on this thread must not adopt this one: its span has ended.
-    around = current if current and trace.get_current_span(current).is_recording() else Context()
-    return propagate.extract(carrier, around, getter)
 
 
 def _qualified_name(kind: type[BaseException]) -> str:

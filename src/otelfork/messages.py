@@ -52,7 +52,7 @@ class _Messages:
         status = message.get("status")
         exchange = self._exchange
         settings = exchange.settings
-        code = status if isinstance(status, int) else None
+        code = int(status) if isinstance(status, int) else None
         if settings.response_headers is None and not settings.answers:
             exchange.respond(code, ())
             return message
@@ -190,7 +190,8 @@ class WebsocketMessages(_Messages):
             self._sent_count += 1
         elif kind == "websocket.accept":
             self._accepted = True
-            self._exchange.respond(101, ())
+            # Over HTTP/2 and 3 the extended CONNECT is answered like any other request (RFC 8441, section 5).
+            self._exchange.respond(200 if self._scope.get("http_version", "1.1") >= "2" else 101, ())
             if self._exchange.settings.answers:
                 return self._answered(message)
         elif kind == "websocket.close":

@@ -52,7 +52,7 @@ def of_scope(scope: Mapping[str, Any], status: int | None) -> str | None:
         return _under(str(scope.get("root_path", "")), template)
     if DJANGO in scope:
         return _django(scope[DJANGO])
-    return None
+    return _by_endpoint(scope, status)
 
 
 def _bottle(environ: Mapping[str, Any], status: int | None) -> str | None:
@@ -72,6 +72,9 @@ def _django(find: Any) -> str | None:
 
 def _starlette(scope: Mapping[str, Any], route: Any, status: int | None) -> str | None:
     """Return the template of a Starlette or FastAPI route, the templates of its mounts before it."""
+    effective = (scope.get("fastapi") or {}).get("effective_route_context")
+    if effective is not None and getattr(effective, "original_route", None) is route:
+        route = effective  # FastAPI's route as `include_router` has it, prefixes included
     template = getattr(route, "path_format", None)
     if not isinstance(template, str):
         template = getattr(route, "path", None)
@@ -84,6 +87,26 @@ def _starlette(scope: Mapping[str, Any], route: Any, status: int | None) -> str 
     return _under(prefix, template)
 
 
+def _by_endpoint(scope: Mapping[str, Any], status: int | None) -> str | None:
+    """Return the route of an endpoint: FastAPI keeps no route for what is not its own, Starlette before 1.0 keeps none."""
+    endpoint, router = scope.get("endpoint"), scope.get("router")
+    if endpoint is None or router is None:
+        return None
+    route = _route_to(endpoint, getattr(router, "routes", None) or ())
+    return None if route is None else _starlette(scope, route, status)
+
+
+def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
+    for route in routes:
+        if _is_mount(route):
+            found = route if route.app is endpoint else _route_to(endpoint, getattr(route, "routes", None) or ())
+            if found is not None:
+                return found
+        elif getattr(route, "endpoint", None) is endpoint:
+            return route
+    return None
+
+
 def _is_mount(route: Any) -> bool:
     return hasattr(route, "app") and not hasattr(route, "endpoint") and hasattr(route, "path_regex")
 
@@ -93,13 +116,18 @@ def _mounts(scope: Mapping[str, Any]) -> str:
     root = str(scope.get("root_path") or "")
     outside = str(scope.get("app_root_path", root) or "")
     mounted = root.removeprefix(outside)
-    values = [str(value) for value in (scope.get("path_params") or {}).values()]
-    if mounted and any(value and f"/{value}" in mounted for value in values):
-        routes = getattr(scope.get("app"), "routes", None)
-        found = _mount_templates(routes, mounted) if routes else None
-        if found is not None:
-            mounted = found
+    parameters = scope.get("path_params") or {}
+    segments = mounted.split("/")
+    if mounted and any(str(value) in segments or "/" in str(value) for value in parameters.values()):
+        routes = getattr(scope.get("router"), "routes", None) or ()
+        mounted = _mount_templates(routes, mounted) or _named(segments, parameters)
     return outside.rstrip("/") + mounted
+
+
+def _named(segments: list[str], parameters: Mapping[str, Any]) -> str:
+    """Return a path with names in the place of values, where the mount itself cannot be found."""
+    names = {str(value): name for name, value in parameters.items()}
+    return "/".join("{" + names[segment] + "}" if segment in names else segment for segment in segments)
 
 
 def _mount_templates(routes: Iterable[Any], path: str) -> str | None:

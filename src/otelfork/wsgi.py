@@ -15,10 +15,11 @@ from otelfork import exits, frameworks, routes
 from otelfork.attributes import full_url
 from otelfork.body import wrap
 from otelfork.environ import GETTER, Environ, read, watch_input
-from otelfork.exchange import MARK, Exchange, suppressed, traced_outside
+from otelfork.exchange import MARK, Exchange
 from otelfork.hooks import Hooks, call, once
 from otelfork.instruments import Instruments
 from otelfork.settings.http import HttpSettings
+from otelfork.surroundings import suppressed, traced_outside
 
 StartResponse: TypeAlias = "Callable[..., Callable[[bytes], object]]"
 WSGIApplication: TypeAlias = "Callable[[Environ, StartResponse], Iterable[bytes]]"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry import context, propagate, trace
 from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, StaticSampler
 from tests.unit.recording import DURATION, RESPONSE_SIZE, Recording, call_asgi, call_wsgi, environ, plain, sending_plain
 
 from otelfork import hooks
@@ -146,8 +148,61 @@ def test_a_sampler_sees_the_attributes_of_the_request() -> None:
             return super().should_sample(*arguments, **named)
 
     recording = Recording()
-    provider = TracerProvider(sampler=Watching(ALWAYS_OFF.should_sample(None, 1, "").decision), shutdown_on_exit=False)
+    provider = TracerProvider(sampler=Watching(Decision.DROP), shutdown_on_exit=False)
     recording.instruments = Instruments.create(provider, recording.meters)
     call_wsgi(recording.wsgi(plain), environ(PATH_INFO="/a"))
     expected = ["/a"]
     assert expected == [attributes["url.path"] for attributes in seen]
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_nothing_of_a_request_is_left_to_the_garbage_collector(interface: str) -> None:
+    """Environ, scope and exchange form no cycle once the request is over: reference counting frees them."""
+    recording = Recording()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            if interface == "wsgi":
+                call_wsgi(recording.wsgi(plain))
+            else:
+                call_asgi(recording.asgi(sending_plain))
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Exchange)]
+    finally:
+        gc.enable()
+    assert left == []
+
+
+@pytest.mark.parametrize("decision", [Decision.RECORD_AND_SAMPLE, Decision.DROP])
+def test_a_span_around_the_request_that_came_of_its_headers_is_the_parent(decision: Decision) -> None:
+    """Inside a span that an outer middleware made of the same traceparent, the SERVER span is that span's child."""
+    recording = Recording()
+    sender = "00-12345678901234567890123456789012-1234567890123456-01"
+    tracer = TracerProvider(sampler=StaticSampler(decision), shutdown_on_exit=False).get_tracer("outer")
+    seen: list[Any] = []
+
+    def app(given: dict[str, Any], start_response: Any) -> Any:
+        span = trace.get_current_span()
+        seen.append((span.get_span_context().trace_id, getattr(span, "parent", None)))
+        return plain(given, start_response)
+
+    with tracer.start_as_current_span("outer", propagate.extract({"traceparent": sender})) as outer:
+        call_wsgi(recording.wsgi(app), environ(HTTP_TRACEPARENT=sender))
+    around = outer.get_span_context()
+    sampled = decision is Decision.RECORD_AND_SAMPLE
+    expected = (around.trace_id, around.span_id if sampled else None, int(sampled))
+    ((trace_id, parent),) = seen
+    assert expected == (trace_id, parent and parent.span_id, len(recording.spans))
+
+
+def test_a_context_left_by_another_request_adopts_nobody() -> None:
+    """An ended span that somebody left on the thread is not the parent of the next stranger's request."""
+    recording = Recording()
+    stale = recording.provider.get_tracer("stale").start_span("stale")
+    stale.end()
+    token = context.attach(trace.set_span_in_context(stale))
+    try:
+        call_wsgi(recording.wsgi(plain))
+    finally:
+        context.detach(token)
+    assert recording.spans[-1].parent is None

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from otelfork import semconv
 from otelfork.settings.environment import Environment, SettingsError
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
@@ -55,7 +54,8 @@ class HttpSettings:
 
     excluded: re.Pattern[str] | None = None
     """Searched in the full URL; a request that matches gets neither span nor metrics."""
-    known_methods: frozenset[str] = semconv.KNOWN_METHODS
+    known_methods: frozenset[str] | None = None
+    """The methods that are not `_OTHER`; None for the conventions' own list."""
     request_headers: re.Pattern[str] | None = None
     """Names of request headers that become span attributes."""
     response_headers: re.Pattern[str] | None = None
@@ -132,7 +132,7 @@ class HttpSettings:
             raise SettingsError(_ENV_TRACE_ID_HEADER, header, "the name of a header")
         return cls(
             excluded=_pattern(_chosen(excluded_urls, env, *_ENV_EXCLUDED), _ENV_EXCLUDED[-1]),
-            known_methods=frozenset(_chosen(known_methods, env, _ENV_METHODS)) or semconv.KNOWN_METHODS,
+            known_methods=frozenset(_chosen(known_methods, env, _ENV_METHODS)) or None,
             request_headers=_captured(http_capture_headers_server_request, env, _ENV_REQUEST_HEADERS),
             response_headers=_captured(http_capture_headers_server_response, env, _ENV_RESPONSE_HEADERS),
             sanitized_headers=_headers((*SANITIZED_HEADERS, *sanitized), _ENV_SANITIZE),
