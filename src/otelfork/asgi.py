@@ -17,9 +17,9 @@ from otelfork.exchange import MARK, Exchange
 from otelfork.hooks import Hooks, call, once
 from otelfork.instruments import Instruments
 from otelfork.messages import HttpMessages, WebsocketMessages
+from otelfork.origin import suppressed, traced_outside
 from otelfork.scope import GETTER, ASGIApplication, Message, Receive, Scope, Send, read
 from otelfork.settings.http import HttpSettings
-from otelfork.surroundings import suppressed, traced_outside
 
 _NO_HOOKS = Hooks()
 

@@ -18,10 +18,10 @@ from otelfork import attributes, semconv
 from otelfork.addresses import resolve
 from otelfork.hooks import once
 from otelfork.instruments import Instruments
+from otelfork.origin import parent_context, suppressed
 from otelfork.redaction import REDACTED, redact_url
 from otelfork.request import Request, text
 from otelfork.settings.http import HttpSettings
-from otelfork.surroundings import parent_context, suppressed
 
 __all__ = ["DISCONNECT", "INCOMPLETE", "MARK", "Carrier", "Exchange", "FindRoute", "capture", "suppressed"]
 

@@ -18,8 +18,8 @@ from otelfork.environ import GETTER, Environ, read, watch_input
 from otelfork.exchange import MARK, Exchange
 from otelfork.hooks import Hooks, call, once
 from otelfork.instruments import Instruments
+from otelfork.origin import suppressed, traced_outside
 from otelfork.settings.http import HttpSettings
-from otelfork.surroundings import suppressed, traced_outside
 
 StartResponse: TypeAlias = "Callable[..., Callable[[bytes], object]]"
 WSGIApplication: TypeAlias = "Callable[[Environ, StartResponse], Iterable[bytes]]"
