@@ -23,7 +23,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
 from otelfork import forks, hooks, logrecords
-from otelfork.surroundings import suppressed
+from otelfork.origin import suppressed
 from otelfork.proxies.logs import ProxyLogger
 from otelfork.settings.logging import LogSettings
 
