@@ -92,17 +92,20 @@ def _by_endpoint(scope: Mapping[str, Any], status: int | None) -> str | None:
     endpoint, router = scope.get("endpoint"), scope.get("router")
     if endpoint is None or router is None:
         return None
-    route = _route_to(endpoint, getattr(router, "routes", None) or ())
+    path = str(scope.get("path") or "").removeprefix(str(scope.get("root_path") or "")) or "/"
+    route = _route_to(endpoint, path, getattr(router, "routes", None) or ())
     return None if route is None else _starlette(scope, route, status)
 
 
-def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
+def _route_to(endpoint: object, path: str, routes: Iterable[Any]) -> Any:
+    """Return the route of an endpoint; where several lead to it, the one that matches the rest of the path."""
     for route in routes:
         if _is_mount(route):
-            found = route if route.app is endpoint else _route_to(endpoint, getattr(route, "routes", None) or ())
+            below = getattr(route, "routes", None) or ()
+            found = route if route.app is endpoint else _route_to(endpoint, path, below)
             if found is not None:
                 return found
-        elif getattr(route, "endpoint", None) is endpoint:
+        elif getattr(route, "endpoint", None) is endpoint and route.path_regex.match(path):
             return route
     return None
 
