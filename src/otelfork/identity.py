@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import random
-import socket
 import sys
 import threading
 import uuid
@@ -20,7 +18,6 @@ from opentelemetry.sdk.resources import (
     TELEMETRY_SDK_LANGUAGE,
     TELEMETRY_SDK_NAME,
     TELEMETRY_SDK_VERSION,
-    OTELResourceDetector,
     Resource,
     ResourceDetector,
 )
@@ -28,7 +25,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.version import __version__ as sdk_version
 from opentelemetry.trace import INVALID_SPAN_ID, INVALID_TRACE_ID
 
-from otelfork.settings import SettingsError
+from otelfork.settings import Environment, SettingsError
+from otelfork.settings.resource import service
+from otelfork.surroundings import look_around
 
 Attributes = Mapping[str, Any]
 _logger = logging.getLogger("otelfork")
@@ -100,7 +99,24 @@ def detectors(names: Sequence[str]) -> list[ResourceDetector]:
         if not entries:
             raise SettingsError(_DETECTORS, ",".join(names), "installed detectors, such as otel, process, os, host")
         found.append(entries[0].load()())
-    return [*found, OTELResourceDetector()]
+    service(Environment())  # what is wrong with the variables is said here, once, and not by each worker
+    return [*found, ServiceDetector()]
+
+
+class SurroundingsDetector(ResourceDetector):
+    """Host, system, process, container and pod; below everything that the user says."""
+
+    def detect(self) -> Resource:
+        """Look around in this process."""
+        return Resource(look_around(Environment()))
+
+
+class ServiceDetector(ResourceDetector):
+    """The detector `otel`: the service's variables (see `settings.resource`)."""
+
+    def detect(self) -> Resource:
+        """Read the environment."""
+        return Resource(service(Environment()))
 
 
 def process_resource(
@@ -114,7 +130,7 @@ def process_resource(
 
     def detect() -> Resource:
         resource = Resource(_SDK)
-        for detector in chosen:
+        for detector in (SurroundingsDetector(), *chosen):
             resource = resource.merge(_detected(detector))
         if isinstance(given, Resource):
             resource = resource.merge(given)
@@ -143,7 +159,7 @@ def _unknown_service() -> str:
 
 
 def _identity(given: Attributes) -> dict[str, Any]:
-    """Return what no other living process has, and what names this process (semantic conventions: resource/process, host).
+    """Return what no other living process has: the user's values may not stand over these.
 
     A user's own `service.instance.id` stays readable as the prefix of ours: it is shared by all workers, ours is not.
     """
@@ -152,10 +168,6 @@ def _identity(given: Attributes) -> dict[str, Any]:
     return {
         SERVICE_INSTANCE_ID: f"{prefix}/{own}" if prefix else own,
         "process.pid": os.getpid(),
-        "process.executable.name": os.path.basename(sys.executable),  # noqa: PTH119 - no file is touched
-        "process.runtime.name": sys.implementation.name,
-        "process.runtime.version": platform.python_version(),
-        "host.name": socket.gethostname(),
     }
 
 

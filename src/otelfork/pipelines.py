@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from otelfork import samplers
 from otelfork.complaints import Complaints
 from otelfork.exporters import Factory
 from otelfork.generation import Generation
@@ -121,11 +122,10 @@ def check_components(settings: Settings) -> None:
     _environment_id_generator(settings.id_generator)
 
 
-def _environment_sampler(name: str) -> Sampler | None:
-    """Return None for a stock sampler (the SDK reads the variables by itself), else the named entry point's."""
-    if name in STOCK_SAMPLERS:
-        return None
-    sampler: Sampler = _component("OTEL_TRACES_SAMPLER", "opentelemetry_traces_sampler", name, STOCK_SAMPLERS)
+def _environment_sampler(name: str) -> Sampler:
+    """Return the stock sampler of that name, else the named entry point's."""
+    group = "opentelemetry_traces_sampler"
+    sampler: Sampler = samplers.stock(name) or _component("OTEL_TRACES_SAMPLER", group, name, STOCK_SAMPLERS)
     return sampler
 
 

@@ -6,6 +6,7 @@ are still checked here, because a bad one has to be told in `configure()` and no
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 from otelfork.settings.environment import Environment, SettingsError
 
+_logger = logging.getLogger("otelfork")
 SIGNALS = ("traces", "metrics", "logs")
 PROTOCOLS = ("grpc", "http/protobuf")
 STOCK_SAMPLERS = (
@@ -23,6 +25,9 @@ STOCK_SAMPLERS = (
     "parentbased_always_off",
     "parentbased_traceidratio",
 )
+# Spellings that guides print; the SDK would take them for no sampler at all, and keep every trace.
+_MISSPELT = {"parentbased_trace_id_ratio": "parentbased_traceidratio", "trace_id_ratio": "traceidratio"}
+_said: set[str] = set()
 _LIMITS = (
     "OTEL_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
@@ -195,7 +200,11 @@ def _protocol(env: Environment, signal: str) -> str:
 
 def _sampler(env: Environment) -> str:
     """Return the sampler's name; the ratio of a ratio sampler is checked, the SDK would silently take 1.0."""
-    name = env.text("OTEL_TRACES_SAMPLER", default="parentbased_always_on")
-    if name.lower() in {"traceidratio", "parentbased_traceidratio"}:
+    given = env.text("OTEL_TRACES_SAMPLER", default="parentbased_always_on")
+    name = _MISSPELT.get(given.lower(), given.lower())
+    if given.lower() in _MISSPELT and given not in _said:
+        _said.add(given)
+        _logger.warning("OTEL_TRACES_SAMPLER=%s is understood as %s, the standard's spelling", given, name)
+    if name in {"traceidratio", "parentbased_traceidratio"}:
         env.number("OTEL_TRACES_SAMPLER_ARG", 1.0, maximum=1.0)
-    return name.lower() if name.lower() in STOCK_SAMPLERS else name
+    return name if name in STOCK_SAMPLERS else given
