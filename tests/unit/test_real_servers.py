@@ -225,3 +225,54 @@ def test_a_client_that_leaves_midway_ends_the_span(wsgi_server: Server) -> None:
     told = wsgi_server.seen(before + 1)
     expected = 0
     assert expected == told["active"]
+
+
+def _shake_hands(port: int, path: str) -> tuple[socket.socket, bytes]:
+    """Ask for a websocket (RFC 6455, section 4.1); return the connection and the head of the answer."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += client.recv(1)
+    return client, head
+
+
+def _frame(kind: int, data: bytes) -> bytes:
+    """Make a client's frame, masked with zeros (RFC 6455, section 5.2)."""
+    return bytes([0x80 | kind, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
+def test_a_real_websocket_is_one_span_with_its_counts(asgi_server: Server) -> None:
+    """Two messages each way and a close of the client's are one span, whatever the server."""
+    before = len(asgi_server.seen(0)["spans"])
+    client, head = _shake_hands(asgi_server.port, "/traced/socket")
+    with client:
+        echoes = b""
+        for _ in range(2):
+            client.sendall(_frame(1, b"hi"))
+            echoes += client.recv(4, socket.MSG_WAITALL)
+        client.sendall(_frame(8, (1001).to_bytes(2, "big")))
+        client.recv(100)
+    span = asgi_server.seen(before + 1)["spans"][before]
+    names = (
+        "http.response.status_code",
+        "websocket.messages.received",
+        "websocket.messages.sent",
+        "websocket.close.code",
+    )
+    code = 1006 if asgi_server.name == "hypercorn" else 1001  # hypercorn tells every end of the client's so
+    expected = (b"HTTP/1.1 101", b"\x81\x02hi" * 2, (101, 2, 2, code))
+    assert expected == (head[:12], echoes, tuple(span.get(name) for name in names))
+
+
+def test_a_real_refused_websocket_is_a_403(asgi_server: Server) -> None:
+    """A close before the accept is a 403 on the wire and in the span."""
+    before = len(asgi_server.seen(0)["spans"])
+    client, head = _shake_hands(asgi_server.port, "/traced/refused")
+    client.close()
+    span = asgi_server.seen(before + 1)["spans"][before]
+    expected = (b"403", 403)
+    assert expected == (head[9:12], span["http.response.status_code"])
