@@ -95,7 +95,10 @@ class ASGIMiddleware:
                 outer.carriers.append(scope)
                 return scope, None
             instruments = self._instruments()
-            if instruments is None or suppressed() or any(scope.get(key) for key in _TRACED_HERE):
+            if instruments is None or suppressed():
+                return scope, None
+            if any(scope.get(key) for key in _TRACED_HERE):
+                frameworks.silence_fastapi(scope)
                 return scope, None
             if not self._lifespan:
                 exits.watch()
@@ -125,13 +128,22 @@ class ASGIMiddleware:
             call("server_request_hook", hooks.server_request_hook, exchange.span, scope)
         return exchange
 
+    def _start(self, scope: Scope) -> None:
+        """Make the first use of this process's telemetry, before its first request."""
+        forks.ensure()
+        try:
+            if self._instruments() is not None:
+                frameworks.silence_fastapi(scope)
+        except Exception:
+            once("telemetry could not be started with the lifespan", "asgi.start")
+
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the lifespan through; its start is a first use of this process's telemetry, its end the time to flush."""
 
         async def watch_receive() -> Message:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                forks.ensure()
+                self._start(scope)
             return message
 
         async def watch_send(message: Message) -> None:

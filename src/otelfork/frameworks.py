@@ -22,6 +22,18 @@ def prepare(app: object) -> None:
         _guarded(install, app)
 
 
+def silence_fastapi(scope: Mapping[str, Any]) -> None:
+    """Turn off the telemetry of a FastAPI application that has this middleware among its own.
+
+    FastAPI (0.165 and later) begins its span before its middlewares are called, with its own names and without our redaction.
+    Its configuration is a private name: there is no public switch after construction. Where the name is gone, FastAPI's span
+    and metrics stand, and this middleware adds none; either way a request is counted once.
+    """
+    config = getattr(scope.get("app"), "_telemetry", None)
+    if isinstance(config, dict) and "tracing" in config:
+        config.update(tracing=False, metrics=False, logs=False)
+
+
 def _guarded(install: Callable[[object], None], app: object) -> None:
     try:
         install(app)

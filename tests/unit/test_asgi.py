@@ -196,6 +196,43 @@ def test_fastapi_that_traces_itself_is_not_doubled(recording: Recording) -> None
     assert expected == (len(recording.spans), len(recording.points(DURATION)))
 
 
+@pytest.mark.parametrize("private", [True, False], ids=["as-it-is", "without-the-private-name"])
+def test_inside_fastapi_each_request_is_counted_once(recording: Recording, private: bool) -> None:
+    """As one of FastAPI's middlewares this one takes over after the first request; without the private name FastAPI stays."""
+    import fastapi
+
+    app = fastapi.FastAPI(telemetry={"tracer_provider": recording.provider, "meter_provider": recording.meters})
+    app.get("/")(lambda: "ok")
+    app.add_middleware(
+        type(recording.asgi(None)), instruments=lambda: recording.instruments, settings=recording.settings
+    )
+    if not private:
+        app._telemetry = None  # type: ignore[assignment]
+    for _ in range(3):
+        call_asgi(app)
+    makers = [span.instrumentation_scope and span.instrumentation_scope.name for span in recording.spans]
+    servers = [maker for maker, span in zip(makers, recording.spans, strict=True) if span.kind is trace.SpanKind.SERVER]
+    expected = (["fastapi", "otelfork", "otelfork"] if private else ["fastapi"] * 3, 3)
+    assert expected == (servers, sum(point.count for point in recording.points(DURATION)))
+
+
+def test_inside_fastapi_with_a_lifespan_the_first_request_counts_too(recording: Recording) -> None:
+    """Where the server has a lifespan FastAPI's telemetry is off before the first request."""
+    import fastapi
+
+    app = fastapi.FastAPI(telemetry={"tracer_provider": recording.provider, "meter_provider": recording.meters})
+    app.get("/")(lambda: "ok")
+    app.add_middleware(
+        type(recording.asgi(None)), instruments=lambda: recording.instruments, settings=recording.settings
+    )
+    call_asgi(app, {"type": "lifespan"}, [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    call_asgi(app)
+    scope_ = recording.span.instrumentation_scope
+    assert scope_ is not None
+    expected = "otelfork"
+    assert expected == scope_.name
+
+
 def test_starlette_s_own_middleware_is_not_doubled(recording: Recording) -> None:
     """Starlette's OpenTelemetry middleware passes a request that this one records."""
     from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
