@@ -16,10 +16,10 @@ DEADLINE = 40.0
 
 _PROLOGUE = """
 import faulthandler, os, signal, sys
-faulthandler.dump_traceback_later({stacks}, exit=True)
-# A child inherits no watchdog thread, and faulthandler would wait for it: an alarm prints the stacks and ends the child.
+# An alarm prints the stacks and ends the process. faulthandler's own watchdog is a thread, for which a child waits for ever.
 faulthandler.register(signal.SIGALRM, chain=True)
-os.register_at_fork(after_in_child=lambda: signal.alarm({child}))
+signal.alarm({stacks})
+os.register_at_fork(after_in_child=lambda: signal.alarm({stacks} - 2))
 
 def out(*words):
     '''One line in one write: lines of several processes do not mix.'''
@@ -140,7 +140,7 @@ def outcome(
     script: str, *, deadline: float = DEADLINE, recording: bool = True, environment: dict[str, str] | None = None
 ) -> tuple[int, list[str], str]:
     """Run the script and return its exit status, the lines written and its standard error (see `run`)."""
-    prologue = _PROLOGUE.format(stacks=deadline - 2, child=int(deadline - 4)) + (_RECORDING if recording else "")
+    prologue = _PROLOGUE.format(stacks=int(deadline - 2)) + (_RECORDING if recording else "")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OTELFORK_"))}
     done = subprocess.run(
         [sys.executable, "-c", prologue + dedent(script)],
