@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider, format_trace_id, get_current_span
 
-from otelfork import exits, exporters, forks, guests, identity, logs, pipelines, seats
+from otelfork import configfile, exits, exporters, forks, guests, identity, logs, pipelines, seats
 from otelfork.generation import Generation
 from otelfork.guests import Guests
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
@@ -148,7 +148,8 @@ def configure(
         log_record_processors: the same for log records.
         metric_readers: factories of metric readers beside those of the exporters.
         exporters: factories by signal ("traces", "metrics", "logs"), in place of that signal's exporters in the environment.
-        providers: a factory of the user's own providers; all other arguments are then the user's business.
+        providers: a factory of the user's own providers; all other arguments are then the user's business. OTEL_CONFIG_FILE
+            is such a factory where none is given.
 
     Raises:
         SettingsError: a variable or argument cannot be used; it names it, its value and what was expected.
@@ -157,6 +158,7 @@ def configure(
     if settings.disabled:
         return _bootstrap.install(settings, _disabled)
     logs.install(explicit=True, service_name=service_name)
+    providers = providers or _providers_of_file(settings)
     if providers is not None:
         telemetry = _bootstrap.install(settings, _user_build(providers))
     else:
@@ -192,6 +194,11 @@ def ensure_installed() -> bool:
         settings = Settings.read()
         if settings.disabled:
             return False
+        providers = _providers_of_file(settings)
+        if providers is not None:
+            logs.install()
+            _bootstrap.install(settings, _user_build(providers))
+            return True
         plan = pipelines.Plan(
             settings=settings,
             exporters=_exporter_factories(settings, None),
@@ -254,6 +261,14 @@ def _user_build(providers: Callable[[], Providers]) -> Callable[[], Generation]:
         )
 
     return build
+
+
+def _providers_of_file(settings: Settings) -> Callable[[], Providers] | None:
+    """Return the factory of what OTEL_CONFIG_FILE asks for, or None where it names no file."""
+    if not settings.config_file:
+        return None
+    build = configfile.load(settings.config_file)
+    return lambda: Providers(*build())
 
 
 def _disabled() -> Generation:

@@ -78,6 +78,8 @@ class Settings:
     """Everything the bootstrap decides from. Times are seconds."""
 
     disabled: bool
+    config_file: str
+    """The declarative configuration that decides in place of everything below, or ""."""
     exporters: dict[str, tuple[str, ...]]
     """Exporter names by signal; `none` is an empty tuple."""
     protocols: dict[str, str]
@@ -106,6 +108,7 @@ class Settings:
         _check(env)
         return cls(
             disabled=env.boolean("OTEL_SDK_DISABLED"),
+            config_file=env.text("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"),
             exporters={signal: _exporters(env, signal) for signal in SIGNALS},
             protocols={signal: _protocol(env, signal) for signal in SIGNALS},
             sampler=_sampler(env),
