@@ -94,8 +94,13 @@ class Stream(Generic[_T]):
         return self._exporters
 
     def _export(self, batch: list[_T]) -> bool:
+        try:
+            exporters = self.exporters()
+        except (Exception, SystemExit) as error:  # a header, certificate or compression that the exporter refuses
+            self._complaints.failed(self.name, self, len(batch), [f"{type(error).__name__}: {error}"])
+            return False
         delivered = True
-        for exporter in self.exporters():
+        for exporter in exporters:
             with self._complaints.listening(exporter) as reason:
                 try:
                     succeeded = getattr(exporter.export(batch), "name", "SUCCESS") == "SUCCESS"

@@ -97,3 +97,21 @@ def test_a_wake_that_lost_a_race_does_not_silence_the_next():
     racing.put("a")
     racing.put("b")
     assert [1] == wakes
+
+
+def test_an_exporter_that_cannot_be_built_is_a_loss_and_tried_again():
+    """What it refuses is the reason; when it can be built later, exports go on."""
+    complaints, made = Complaints(), []
+
+    def build():
+        made.append(1)
+        if len(made) == 1:
+            raise ValueError("no such compression")
+        return [working]
+
+    working = Keeping()
+    retried = Stream("spans", batches(), build, lambda: None, complaints)
+    for record in ("a", "b"):
+        retried.put(record)
+        retried.drain(soon(), everything=True)
+    assert (["b"], {("spans", "export_failed"): 1}) == (working.records, complaints.totals())
