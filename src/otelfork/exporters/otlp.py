@@ -1,7 +1,7 @@
 """OTLP over gRPC and over HTTP/protobuf: the standard exporters, with connections that a forked child can let go of.
 
-The standard exporters read their own variables (endpoint, headers, timeout, compression and certificates per signal). Ours is
-only the HTTP session (see `session`).
+The standard exporters read their own variables (endpoint, headers, timeout, compression and certificates per signal). Ours are
+the HTTP session (see `session`) and the encoding of spans (see `private`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ def _grpc(signal: str) -> Factory:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
+    from otelfork.exporters import private
+
     classes: dict[str, Factory] = {
-        "traces": OTLPSpanExporter,
+        "traces": private.over_grpc(OTLPSpanExporter),
         "metrics": OTLPMetricExporter,
         "logs": OTLPLogExporter,
     }
@@ -54,14 +56,15 @@ def _http(signal: str) -> Factory:
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+    from otelfork.exporters import private
     from otelfork.exporters.session import new_session
 
-    classes: dict[str, Callable[..., Any]] = {
-        "traces": OTLPSpanExporter,
+    classes: dict[str, Factory] = {
+        "traces": private.over_http(OTLPSpanExporter),
         "metrics": OTLPMetricExporter,
         "logs": OTLPLogExporter,
     }
-    exporter = classes[signal]
+    exporter: Callable[..., Any] = classes[signal]
     if Environment().is_set(*_CREDENTIAL_PROVIDERS):
         return exporter  # the user's credential provider brings a session of its own
     return lambda: exporter(session=new_session())

@@ -1,0 +1,289 @@
+"""From spans to the bytes of an OTLP `ExportTraceServiceRequest`, packed by hand.
+
+The standard encoder builds a protobuf object for every attribute, 41 microseconds a span. Here attributes, names, scopes and
+resources that were seen before are bytes already. It takes any `ReadableSpan` of the SDK, by its public names only, and
+writes what the standard encoder writes. It knows no exporter.
+
+One encoder belongs to one exporter, which is used by one thread at a time. Its caches are bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Protocol, TypeAlias, final
+
+from opentelemetry.trace import SpanKind, StatusCode
+
+from otelfork import wire
+
+_logger = logging.getLogger("otelfork")
+
+_CACHED = 512
+"""Entries of each cache; a full one begins anew."""
+_CACHED_LENGTH = 256
+"""Longer strings are not kept."""
+
+_KINDS = {kind: wire.SPAN_KIND + wire.varint(kind.value + 1) for kind in SpanKind}
+_LOCAL, _REMOTE = wire.SPAN_FLAGS + wire.LOCAL, wire.SPAN_FLAGS + wire.REMOTE
+_UNSET = wire.message(wire.SPAN_STATUS, b"")
+
+
+class Packed(Protocol):
+    """A span that packs itself: what the request lane hands over instead of a `ReadableSpan`."""
+
+    resource: Any
+    instrumentation_scope: Any
+
+    def otlp(self, encoder: Encoder) -> bytes:
+        """Return the body of an OTLP `Span`."""
+
+
+Group: TypeAlias = "dict[Any, list[bytes]]"
+Parts: TypeAlias = "tuple[Mapping[str, Any], int, Collection[Any], int, Collection[Any], int]"
+"""Attributes, events and links of a span, each with the number of those that were dropped."""
+
+
+def parts(span: Any) -> Parts:
+    """Take a `ReadableSpan` apart by its public names."""
+    attributes = span.attributes
+    # The SDK's attributes lock and look up once for each key; its copy is a plain dictionary.
+    copy = getattr(attributes, "copy", None)
+    plain = attributes if copy is None else copy()
+    return (
+        plain or {},
+        span.dropped_attributes,
+        span.events or (),
+        span.dropped_events,
+        span.links or (),
+        span.dropped_links,
+    )
+
+
+@final
+class Values(dict[Any, bytes]):
+    """The fields of one key's attributes by value, each packed when it is first asked for."""
+
+    __slots__ = ("_key", "_room")
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = wire.string(wire.KEY, key) + wire.VALUE
+        # A field shorter than 128 bytes has lengths of one byte: two of the field, two of its string, and the key.
+        self._room = 0x7F - 3 - len(self._key)
+
+    def __missing__(self, value: Any) -> bytes:
+        packed = wire.string_value(value) if type(value) is str else wire.any_value(value)
+        length = len(packed)
+        if length <= self._room:
+            field = wire.short_field(self._key, packed)
+        else:
+            field = wire.message(wire.SPAN_ATTRIBUTES, self._key + wire.varint(length) + packed)
+        if length <= _CACHED_LENGTH:
+            if len(self) >= _CACHED:
+                self.clear()
+            self[value] = field
+        return field
+
+
+@final
+class Keys(dict[str, Values]):
+    """`Values` by key, each made when it is first asked for. By key, so that one with many values begins anew alone."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: str) -> Values:
+        values = Values(key)
+        _keep(self, key, values)
+        return values
+
+
+@final
+class Encoder:
+    """Encodes batches of spans.
+
+    Args:
+        read: takes a span apart; `parts` by default.
+
+    Attributes:
+        strings, integers: the fields of a span's attributes that were seen, by key and value. They are apart, and nothing
+            else is kept: 1, 1.0 and True are one key of a dictionary.
+        refused: spans left out so far because they could not be encoded.
+        reason: why the last of them was left out.
+    """
+
+    __slots__ = ("_names", "_read", "_resources", "_said", "_scopes", "integers", "reason", "refused", "strings")
+
+    def __init__(self, read: Callable[[Any], Parts] | None = None) -> None:
+        self._read = read or parts
+        self.refused = 0
+        self.reason = ""
+        self._said: set[str] = set()
+        self.strings = Keys()
+        self.integers = Keys()
+        self._names: dict[str, bytes] = {}
+        # By identity, with the object itself so that its number is not used again.
+        self._resources: dict[int, tuple[Any, bytes]] = {}
+        self._scopes: dict[int, tuple[Any, bytes]] = {}
+
+    def encode(self, spans: Iterable[Any]) -> bytes:
+        """Return the request that carries these spans, grouped by resource and scope in the order they come.
+
+        Args:
+            spans: `ReadableSpan`s, or what is `Packed`. One that cannot be encoded is left out and counted in `refused`.
+        """
+        groups: dict[Any, Group] = {}
+        resource = scope = bodies = None
+        for span in spans:
+            try:
+                body = span.otlp(self) if hasattr(span, "otlp") else self.span(span)
+                # Spans come in runs: looking a resource up by its value costs more than the span.
+                if bodies is None or span.resource is not resource or span.instrumentation_scope is not scope:
+                    resource, scope = span.resource, span.instrumentation_scope
+                    bodies = groups.setdefault(resource, {}).setdefault(scope or None, [])
+            except Exception as error:
+                self._refuse(error)
+                bodies = None
+                continue
+            bodies.append(wire.SCOPE_SPANS_SPANS + wire.varint(len(body)))
+            bodies.append(body)
+        return b"".join([self._resource_spans(resource, scopes) for resource, scopes in groups.items()])
+
+    def span(self, span: Any) -> bytes:
+        """Return the body of an OTLP `Span`."""
+        context = span.get_span_context()
+        parent = span.parent
+        name = span.name
+        packed = [
+            wire.SPAN_TRACE_ID,
+            context.trace_id.to_bytes(16, "big"),
+            wire.SPAN_SPAN_ID,
+            context.span_id.to_bytes(8, "big"),
+        ]
+        if context.trace_state:
+            state = ",".join([f"{key}={value}" for key, value in context.trace_state.items()])
+            packed.append(wire.string(wire.SPAN_TRACE_STATE, state))
+        if parent:
+            packed.append(wire.SPAN_PARENT_SPAN_ID + parent.span_id.to_bytes(8, "big"))
+        packed += (
+            self._names.get(name) or self.name(name),
+            _KINDS[span.kind],
+            wire.times(span.start_time, span.end_time),
+        )
+        attributes, lost_attributes, events, lost_events, links, lost_links = self._read(span)
+        if attributes:
+            self.attributes(attributes, packed.append)
+        if lost_attributes:
+            packed.append(wire.count(wire.SPAN_DROPPED_ATTRIBUTES, lost_attributes))
+        if events or lost_events:
+            packed += [wire.message(wire.SPAN_EVENTS, self._event(event)) for event in events]
+            packed.append(wire.count(wire.SPAN_DROPPED_EVENTS, lost_events))
+        if links or lost_links:
+            packed += [wire.message(wire.SPAN_LINKS, self._link(link)) for link in links]
+            packed.append(wire.count(wire.SPAN_DROPPED_LINKS, lost_links))
+        status = span.status
+        if status is not None:
+            packed.append(self.status(status.status_code, status.description))
+        packed.append(_REMOTE if parent and parent.is_remote else _LOCAL)
+        return b"".join(packed)
+
+    def name(self, name: str) -> bytes:
+        """Return the field of a span's name."""
+        field = wire.string(wire.SPAN_NAME, name)
+        if len(name) <= _CACHED_LENGTH:
+            _keep(self._names, name, field)
+        return field
+
+    def attributes(self, attributes: Mapping[str, Any], add: Callable[[bytes], object]) -> None:
+        """Add the fields of a span's attributes, one call of `add` for each."""
+        strings, integers = self.strings, self.integers
+        for key, value in attributes.items():
+            kind = type(value)
+            if kind is str:
+                add(strings[key][value])
+            elif kind is int:
+                add(integers[key][value])
+            else:
+                add(self.attribute(key, value))
+
+    def attribute(self, key: str, value: Any) -> bytes:
+        """Return the field of one attribute of a span."""
+        return self._attribute(wire.SPAN_ATTRIBUTES, key, value)
+
+    def _attribute(self, tag: bytes, key: str, value: Any) -> bytes:
+        """Return the field of an attribute, or nothing where its value cannot be encoded; that is said once per key."""
+        try:
+            return wire.message(tag, wire.key_value(key, value))
+        except Exception as error:
+            if key not in self._said and len(self._said) < _CACHED:
+                self._said.add(key)
+                _logger.error("the attribute %s is not exported: %s", key, error)
+            return b""
+
+    @staticmethod
+    def status(code: StatusCode, description: str | None) -> bytes:
+        """Return the field of a span's status; it is there even if it says nothing, as the standard encoder has it."""
+        if code is StatusCode.UNSET and not description:
+            return _UNSET
+        body = wire.string(wire.STATUS_MESSAGE, description) + wire.count(wire.STATUS_CODE, code.value)
+        return wire.message(wire.SPAN_STATUS, body)
+
+    def _event(self, event: Any) -> bytes:
+        return b"".join([
+            wire.time(wire.EVENT_TIME, event.timestamp),
+            wire.string(wire.EVENT_NAME, event.name),
+            self._pairs(wire.EVENT_ATTRIBUTES, event.attributes),
+            wire.count(wire.EVENT_DROPPED_ATTRIBUTES, event.dropped_attributes),
+        ])  # fmt: skip
+
+    def _link(self, link: Any) -> bytes:
+        context = link.context
+        return b"".join([
+            wire.LINK_TRACE_ID + context.trace_id.to_bytes(16, "big"),
+            wire.LINK_SPAN_ID + context.span_id.to_bytes(8, "big"),
+            self._pairs(wire.LINK_ATTRIBUTES, link.attributes),
+            wire.count(wire.LINK_DROPPED_ATTRIBUTES, link.dropped_attributes),
+            wire.LINK_FLAGS + (wire.REMOTE if context.is_remote else wire.LOCAL),
+        ])  # fmt: skip
+
+    def _pairs(self, tag: bytes, attributes: Mapping[str, Any] | None) -> bytes:
+        if not attributes:
+            return b""
+        return b"".join([self._attribute(tag, key, value) for key, value in attributes.items()])
+
+    def _resource_spans(self, resource: Any, scopes: Group) -> bytes:
+        packed = [_known(self._resources, resource, self._resource)]
+        for scope, bodies in scopes.items():
+            head = _known(self._scopes, scope, self._scope)
+            schema = wire.string(wire.SCOPE_SPANS_SCHEMA_URL, scope.schema_url) if scope else b""
+            packed.append(wire.message(wire.RESOURCE_SPANS_SCOPE_SPANS, b"".join([head, *bodies, schema])))
+        packed.append(wire.string(wire.RESOURCE_SPANS_SCHEMA_URL, resource.schema_url))
+        return wire.message(wire.RESOURCE_SPANS, b"".join(packed))
+
+    def _resource(self, resource: Any) -> bytes:
+        return wire.message(wire.RESOURCE_SPANS_RESOURCE, self._pairs(wire.RESOURCE_ATTRIBUTES, resource.attributes))
+
+    def _scope(self, scope: Any) -> bytes:
+        if scope is None:
+            return wire.message(wire.SCOPE_SPANS_SCOPE, b"")
+        body = wire.string(wire.SCOPE_NAME, scope.name) + wire.string(wire.SCOPE_VERSION, scope.version)
+        return wire.message(wire.SCOPE_SPANS_SCOPE, body + self._pairs(wire.SCOPE_ATTRIBUTES, scope.attributes))
+
+    def _refuse(self, error: Exception) -> None:
+        self.refused += 1
+        self.reason = f"{type(error).__name__}: {error}"
+
+
+def _known(cache: dict[int, tuple[Any, bytes]], given: Any, pack: Callable[[Any], bytes]) -> bytes:
+    """Return what was packed of this very object before."""
+    found = cache.get(id(given))
+    if found is None:
+        found = (given, pack(given))
+        _keep(cache, id(given), found)
+    return found[1]
+
+
+def _keep(cache: dict[Any, Any], key: object, value: object) -> None:
+    if len(cache) >= _CACHED:
+        cache.clear()
+    cache[key] = value
