@@ -16,7 +16,9 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
+
 from otelfork.encoder import Encoder
+from otelfork.exporters.private import reader
 
 BATCH = 512
 
@@ -61,7 +63,7 @@ def _timed(encode: Callable[[Sequence[ReadableSpan]], bytes], spans: Sequence[Re
 
 def main() -> None:
     """Measure and print."""
-    ours = Encoder()
+    ours = Encoder(reader())
     samples: dict[str, list[float]] = {"sdk": [], "otelfork": []}
     for number in range(int(sys.argv[1]) + 2):
         spans = batch(BATCH)

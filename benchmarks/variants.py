@@ -192,7 +192,6 @@ def _sentry(app: Any, interface: str) -> Built:
         dsn=os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"].replace("http://", "http://key@") + "/1",
         traces_sample_rate=1.0,
         transport_queue_size=100_000,
-        keep_alive=True,
     )
     if interface == "wsgi":
         from sentry_sdk.integrations.wsgi import SentryWsgiMiddleware
