@@ -7,6 +7,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing on a shared machine; the test's own deadline is enough.
+settings.register_profile("otelfork", deadline=None)
+settings.load_profile("otelfork")
 
 SKIPS = Path(__file__).with_name("skips.txt")
 _FORBIDDEN: pytest.StashKey[list[str]] = pytest.StashKey()

@@ -13,6 +13,9 @@ from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
 
+RECORDED = "otelfork.recorded"
+"""Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice."""
+_BASE = Context({RECORDED: True})
 _SUPPRESSED = ("suppress_instrumentation", "suppress_http_instrumentation")
 
 
@@ -44,12 +47,10 @@ def traced_outside(method: str, path: str) -> bool:
 def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:
     """Return the context to start in: what was sent, or a span of this process that runs around the request."""
     current = contexts.get_current()
-    if not current:
-        return propagate.extract(carrier, Context(), getter)
-    around = trace.get_current_span(current)
-    if not _is_running(around):
-        return propagate.extract(carrier, Context(), getter)
-    found = propagate.extract(carrier, current, getter)
+    around = trace.get_current_span(current) if current else None
+    if around is None or not _is_running(around):
+        return propagate.extract(carrier, _BASE, getter)
+    found = propagate.extract(carrier, contexts.set_value(RECORDED, True, current), getter)
     if trace.get_current_span(found).get_span_context().trace_id == around.get_span_context().trace_id:
         # The span around this request came of the same headers: it is the nearer parent.
         return trace.set_span_in_context(around, found)

@@ -10,9 +10,16 @@ from typing import Any
 
 from opentelemetry import _logs, metrics, trace
 
+from otelfork import propagation
+from otelfork.settings import Environment
+
 
 def take(tracer_provider: Any, meter_provider: Any, logger_provider: Any) -> list[Any]:
-    """Take the free seats; return the user's providers that sit in the others. A provider set by the user wins."""
+    """Take the free seats; return the user's providers that sit in the others. A provider set by the user wins.
+
+    The propagator's seat is taken with them, unless the user chose one by OTEL_PROPAGATORS or in code.
+    """
+    propagation.install(chosen=Environment().is_set("OTEL_PROPAGATORS"))
     foreign = []
     for seated, ours, is_free, sit in (
         (trace.get_tracer_provider(), tracer_provider, _traces_free, trace.set_tracer_provider),

@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
+from opentelemetry import context as context_api
 from opentelemetry import metrics as api
 from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.export import MetricReader
 
 from otelfork import forks
+from otelfork.origin import RECORDED
 from otelfork.proxies.follower import Follower, Providers
 
 _FLUSH_MILLIS = 30_000
@@ -46,7 +48,33 @@ class _ProxyInstrument(Follower[Any]):
 
     def _make(self, providers: Providers) -> Any:
         meter = providers.meter_provider.get_meter(*self._meter.arguments)
-        return getattr(meter, self.create)(*self._arguments, **self._keywords)
+        made = getattr(meter, self.create)(*self._arguments, **self._keywords)
+        return _Quiet(made) if _measures_http_servers(self._meter.name, self.name) else made
+
+
+class _Quiet:
+    """An instrument of another instrumentation of HTTP servers: silent inside a request that is recorded by the middleware.
+
+    Contrib's middlewares know whether a server span runs around them, and make theirs an internal one; they measure all the
+    same, and every request would count twice.
+    """
+
+    __slots__ = ("_real",)
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def add(self, amount: float, attributes: Any = None, context: Any = None) -> None:
+        if not context_api.get_value(RECORDED, context):
+            self._real.add(amount, attributes, context)
+
+    def record(self, amount: float, attributes: Any = None, context: Any = None) -> None:
+        if not context_api.get_value(RECORDED, context):
+            self._real.record(amount, attributes, context)
+
+
+def _measures_http_servers(scope: str, name: str) -> bool:
+    return scope.startswith("opentelemetry.instrumentation.") and name.startswith("http.server.")
 
 
 class _ProxyCounter(_ProxyInstrument, api.Counter):
