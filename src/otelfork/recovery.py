@@ -17,14 +17,16 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from otelfork import semconv
+from otelfork.boardfile import Orphan
 from otelfork.instruments import SCOPE
-from otelfork.scoreboard import Orphan, Scoreboard
+from otelfork.scoreboard import Scoreboard, dead_runs
 
 UNKNOWN = "unknown"
 """`error.type` where nobody could see how the worker ended: only its parent is told, and no code of ours runs there."""
 HEARTBEAT = "otelfork.worker.last_heartbeat"
 RECOVERED = "otelfork.recovered"
 _SWEEP_SECONDS = 1.0
+_RETRY_SECONDS = 15.0
 _logger = logging.getLogger("otelfork")
 Deliver = Callable[[Sequence[ReadableSpan]], bool]
 
@@ -46,7 +48,9 @@ class Recovery:
         self._resource = resource
         self._deliver = deliver
         self._due = 0.0
+        self._looked_back = False
         self._counted: set[int] = set()
+        """Span ids that were counted and could not be sent yet: a second try does not count them again."""
         self._counter = meter.create_counter(
             "otelfork.server.requests.recovered",
             unit="{request}",
@@ -58,16 +62,22 @@ class Recovery:
         now = time.monotonic()
         if now < self._due and not force:
             return True
+        board = self._board
         self._due = now + _SWEEP_SECONDS
-        self._board.beat()
-        orphans = self._board.orphans()
-        if not orphans:
-            self._counted.clear()
-            return True
-        return self.send(orphans)
+        board.beat()
+        orphans = board.orphans()
+        if orphans:
+            if not self._send(orphans):
+                self._due = now + _RETRY_SECONDS
+                return False
+            board.settled(orphans)
+        elif not self._looked_back and board.leads():
+            self._looked_back = True
+            dead_runs(board.directory, board.run, board.service, self._send)
+        return True
 
-    def send(self, orphans: Sequence[Orphan]) -> bool:
-        """Send the sampled ones as spans, count them all, and clear their rows once they are delivered."""
+    def _send(self, orphans: Sequence[Orphan]) -> bool:
+        """Count the orphans, and send the sampled ones as spans; tell whether that succeeded."""
         for orphan in orphans:
             if orphan.span_id not in self._counted:
                 self._counted.add(orphan.span_id)
@@ -75,7 +85,7 @@ class Recovery:
         spans = [self._span(orphan) for orphan in orphans if orphan.sampled]
         if spans and not self._deliver(spans):
             return False
-        self._board.settled(orphans)
+        self._counted.clear()
         _logger.warning(
             "%d request(s) were running in workers that were killed: %s",
             len(orphans),

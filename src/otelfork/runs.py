@@ -29,8 +29,11 @@ def find(service: str, environment: Environment | None = None) -> str:
         service: the `service.name`, as far as the settings know it.
         environment: where OTELFORK_RUN is read.
     """
-    given = (environment or Environment()).text("OTELFORK_RUN")
-    origin = given or identify(_supervisor() or os.getpid())
+    return key(origin(environment), service)
+
+
+def key(origin: str, service: str) -> str:
+    """Return the key of a service's run with that origin."""
     return hashlib.blake2b(f"{origin}\0{service}".encode(), digest_size=16).hexdigest()
 
 

@@ -13,65 +13,42 @@ import contextlib
 import fcntl
 import mmap
 import os
-import struct
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import final
 
 from otelfork import forks, runs
+from otelfork.boardfile import (
+    END,
+    FREE,
+    HEADER,
+    HEARTBEAT,
+    MAGIC,
+    ORPHANED,
+    PAGE,
+    REQUEST,
+    ROW,
+    ROW_END,
+    ROW_HEARTBEAT,
+    RUNNING,
+    SLOT,
+    STATE,
+    TEXT_BYTES,
+    U64,
+    Orphan,
+    orphans_of,
+    read_dead,
+)
 
-MAGIC = b"otelfrk1"
-PAGE = 4096
-ROW = 256
-_HEADER = struct.Struct(
-    "<8s16sIIQ128s"
-)  # magic, random bits of the run, rows per slot, slot size, created (ns), service
-_SLOT = struct.Struct("<IIQQQQ16s")  # state, pid, start time (ticks), pid namespace, begun (ns), heartbeat (ns), end
-_REQUEST = struct.Struct("<BHIQ16s8s8sQ16s184sB")
-"""Flags, length of the text, pid, heartbeat (set by the finder), trace, span, parent, start, how it ended (set by the finder),
-"METHOD path", state. The state comes last: a row whose writer was killed half-way is a free row."""
-_U64 = struct.Struct("<Q")
-_HEARTBEAT = 32  # offset in the slot header
-_END = 40
-_ROW_HEARTBEAT = 7
-_ROW_END = _REQUEST.size - 1 - 184 - 16
-
-FREE, RUNNING, ORPHANED = 0, 1, 2
-_TEXT_BYTES = 184
-_STATE = _REQUEST.size - 1
 _LOCK_TRIES = 100
 _LEFT_TO_OTHERS_SECONDS = 3600.0
 
 
 class NoScoreboard(Exception):  # noqa: N818 - a state of the machine, not an error of anybody
     """There is no directory, no space or no lock for a scoreboard; the message says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class Orphan:
-    """A request whose worker was killed, as its row told."""
-
-    slot: int
-    row: int
-    trace_id: int
-    span_id: int
-    parent_id: int
-    sampled: bool
-    start: int
-    """Wall clock, nanoseconds."""
-    heartbeat: int
-    """When the worker was last known to live; wall clock, nanoseconds."""
-    pid: int
-    method: str
-    path: str
-    ended: str
-    """How the worker ended, as far as anybody noted it; empty for unknown."""
-    bits: bytes = b""
-    """Random bits of its run."""
 
 
 @final
@@ -90,11 +67,14 @@ class Scoreboard:
     """
 
     __slots__ = (
-        "_free", "_lock", "_map", "_path", "_rows", "_service", "_slot_size", "_slots", "bits", "missed", "pid", "slot",
+        "_free", "_lock", "_map", "_path", "_rows", "_slot_size", "_slots", "bits",
+        "directory", "missed", "pid", "run", "service", "slot",
     )  # fmt: skip
 
     def __init__(self, directory: Path, run: str, service: str = "", *, slots: int = 1024, rows: int = 63) -> None:
-        self._service = service
+        self.run = run
+        self.directory = directory
+        self.service = service
         self._path = directory / f"{run}.board"
         self._slots = slots
         self._rows = rows
@@ -124,25 +104,26 @@ class Scoreboard:
             self.missed += 1
             return -1
         raw = text.encode("utf-8", "replace")
-        _REQUEST.pack_into(
-            self._map, row * ROW, flags, min(len(raw), _TEXT_BYTES), self.pid, 0, trace_id.to_bytes(16, "big"),
+        REQUEST.pack_into(
+            self._map, row * ROW, flags, min(len(raw), TEXT_BYTES), self.pid, 0, trace_id.to_bytes(16, "big"),
             span_id.to_bytes(8, "big"), parent_id.to_bytes(8, "big"), start, b"", raw, RUNNING,
         )  # fmt: skip
         return row
 
     def end(self, row: int) -> None:
         """Note that a request has ended. Row -1 is none."""
-        if row > 0:
-            self._map[row * ROW + _STATE] = FREE
+        # A child that was forked inside the request shares the memory, but the row is its parent's.
+        if row > 0 and os.getpid() == self.pid:
+            self._map[row * ROW + STATE] = FREE
             self._free.append(row)
 
     def beat(self) -> None:
         """Note that this process lives. Called by the exporter thread about once a second."""
-        _U64.pack_into(self._map, _HEARTBEAT, time.time_ns())
+        U64.pack_into(self._map, HEARTBEAT, time.time_ns())
 
     def mark(self, ended: str) -> None:
         """Note how this process is about to end, for whoever finds its rows."""
-        self._map[_END : _END + 16] = ended.encode()[:16].ljust(16, b"\0")
+        self._map[END : END + 16] = ended.encode()[:16].ljust(16, b"\0")
 
     def leads(self) -> bool:
         """Tell whether this process has the lowest living slot."""
@@ -150,7 +131,7 @@ class Scoreboard:
 
     def orphans(self) -> list[Orphan]:
         """Return the requests of killed processes: in this slot, and, if this process leads, in slots whose owner is dead."""
-        found = list(_orphans_of(self.slot, bytes(self._map), self.bits, owner_lives=True))
+        found = list(orphans_of(self.slot, bytes(self._map), self.bits, owner_lives=True))
         if not self.leads():
             return found
         for slot in range(self._known_slots()):
@@ -159,7 +140,7 @@ class Scoreboard:
             try:
                 content = self._read(slot)
                 if content and content[0] == RUNNING:
-                    left = list(_orphans_of(slot, content, self.bits, owner_lives=False))
+                    left = list(orphans_of(slot, content, self.bits, owner_lives=False))
                     if not left:
                         self._write(PAGE + slot * self._slot_size, b"\0")
                     found += left
@@ -171,10 +152,10 @@ class Scoreboard:
         """Clear the rows of orphans that were delivered; until then they are found again."""
         for orphan in orphans:
             offset = PAGE + orphan.slot * self._slot_size + orphan.row * ROW
-            span = _REQUEST.unpack(self._read_at(offset, _REQUEST.size))[5]
+            span = REQUEST.unpack(self._read_at(offset, REQUEST.size))[5]
             if int.from_bytes(span, "big") != orphan.span_id:
                 continue  # somebody else has cleared it meanwhile, and it is in use again
-            self._write(offset + _STATE, b"\0")
+            self._write(offset + STATE, b"\0")
             if orphan.slot == self.slot:
                 self._free.append(orphan.row)
 
@@ -198,14 +179,14 @@ class Scoreboard:
     def _header(self) -> bytes:
         board = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            content = os.pread(board, _HEADER.size, 0)
-            if len(content) == _HEADER.size and content.startswith(MAGIC):
-                _, bits, self._rows, self._slot_size, *_ = _HEADER.unpack(content)
+            content = os.pread(board, HEADER.size, 0)
+            if len(content) == HEADER.size and content.startswith(MAGIC):
+                _, bits, self._rows, self._slot_size, *_ = HEADER.unpack(content)
                 return bytes(bits)
             bits = os.urandom(16)
             os.posix_fallocate(board, 0, PAGE)
-            made = (MAGIC, bits, self._rows, self._slot_size, time.time_ns(), self._service.encode()[:128])
-            os.pwrite(board, _HEADER.pack(*made), 0)
+            made = (MAGIC, bits, self._rows, self._slot_size, time.time_ns(), self.service.encode()[:128])
+            os.pwrite(board, HEADER.pack(*made), 0)
             return bits
         finally:
             os.close(board)
@@ -226,25 +207,25 @@ class Scoreboard:
             os.close(board)
         now = time.time_ns()
         self._keep_orphans(mapped)
-        _SLOT.pack_into(
+        SLOT.pack_into(
             mapped, 0, RUNNING, self.pid, runs.start_time(self.pid), runs.namespace(), now, now, b""
         )  # fmt: skip
         return mapped
 
     def _keep_orphans(self, mapped: mmap.mmap) -> None:
         """Write the predecessor's end into its rows before its slot header is overwritten."""
-        state, _, _, _, _, heartbeat, ended = _SLOT.unpack_from(mapped)
+        state, _, _, _, _, heartbeat, ended = SLOT.unpack_from(mapped)
         if state != RUNNING:
             return
         for row in range(1, self._rows + 1):
             start = row * ROW
-            if mapped[start + _STATE] == RUNNING:
-                mapped[start + _STATE] = ORPHANED
-                _U64.pack_into(mapped, start + _ROW_HEARTBEAT, heartbeat)
-                mapped[start + _ROW_END : start + _ROW_END + 16] = ended
+            if mapped[start + STATE] == RUNNING:
+                mapped[start + STATE] = ORPHANED
+                U64.pack_into(mapped, start + ROW_HEARTBEAT, heartbeat)
+                mapped[start + ROW_END : start + ROW_END + 16] = ended
 
     def _usable_rows(self) -> list[int]:
-        return [row for row in range(self._rows, 0, -1) if self._map[row * ROW + _STATE] == FREE]
+        return [row for row in range(self._rows, 0, -1) if self._map[row * ROW + STATE] == FREE]
 
     def _known_slots(self) -> int:
         try:
@@ -287,30 +268,6 @@ class Scoreboard:
         fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, 1 + slot)
 
 
-def _orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> Iterator[Orphan]:
-    """Return the requests that a slot's dead owner, or one before it, was busy with."""
-    _, _, _, _, _, heartbeat, ended = _SLOT.unpack_from(content)
-    for row in range(1, len(content) // ROW):
-        flags, length, pid, beat, trace, span, parent, start, end, raw, state = _REQUEST.unpack_from(content, row * ROW)
-        if state == ORPHANED or (state == RUNNING and not owner_lives):
-            method, _, path = raw[:length].decode("utf-8", "replace").partition(" ")
-            yield Orphan(
-                slot=slot,
-                row=row,
-                trace_id=int.from_bytes(trace, "big"),
-                span_id=int.from_bytes(span, "big"),
-                parent_id=int.from_bytes(parent, "big"),
-                sampled=bool(flags & 1),
-                start=start,
-                heartbeat=beat if state == ORPHANED else heartbeat,
-                pid=pid,
-                method=method,
-                path=path,
-                ended=(end if state == ORPHANED else ended).rstrip(b"\0").decode("ascii", "replace"),
-                bits=bits,
-            )
-
-
 @contextlib.contextmanager
 def _whole(lock: int) -> Iterator[None]:
     """Hold byte 0, which guards making and removing the files of a run; others hold it for microseconds."""
@@ -337,8 +294,8 @@ def _make_directory(directory: Path) -> None:
         )
 
 
-def dead_runs(directory: Path, keep: str, service: str) -> Iterator[list[Orphan]]:
-    """Give the orphans of each run of this service that has no living process; its files are removed once they are handled.
+def dead_runs(directory: Path, keep: str, service: str, handle: Callable[[list[Orphan]], bool]) -> None:
+    """Hand over the orphans of each run of this service that has no living process; remove its files once that succeeded.
 
     Files of another service's dead run are left to that service for an hour.
     """
@@ -351,25 +308,19 @@ def dead_runs(directory: Path, keep: str, service: str) -> Iterator[list[Orphan]
                 # All bytes at once: nobody makes, claims or removes, and nobody lives.
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 board = path.with_suffix(".board")
-                content = board.read_bytes() if board.exists() else b""
-                found, owner = _read_dead(content)
-                if found and owner != service and time.time() - path.stat().st_mtime < _LEFT_TO_OTHERS_SECONDS:
+                found, owner = read_dead(board.read_bytes() if board.exists() else b"")
+                ours = owner == service
+                if found and not ours and time.time() - path.stat().st_mtime < _LEFT_TO_OTHERS_SECONDS:
                     continue
-                yield found if owner == service else []
-                board.unlink(missing_ok=True)
-                path.unlink()
+                if not ours or not found or handle(found):
+                    board.unlink(missing_ok=True)
+                    path.unlink()
             finally:
                 os.close(lock)
 
 
-def _read_dead(content: bytes) -> tuple[list[Orphan], str]:
-    if len(content) < PAGE or not content.startswith(MAGIC):
-        return [], ""
-    _, bits, _, size, _, service = _HEADER.unpack_from(content)
-    slots = [content[at : at + size] for at in range(PAGE, len(content), size) if len(content) >= at + size]
-    found = [
-        orphan
-        for slot, part in enumerate(slots)
-        for orphan in _orphans_of(slot, part, bits, owner_lives=part[0] != RUNNING)
-    ]
-    return found, service.rstrip(b"\0").decode("utf-8", "replace")
+def has_orphans(board: Path) -> bool:
+    """Tell whether a board holds requests of processes that are dead now; for a parent whose children are all gone."""
+    with contextlib.suppress(OSError):
+        return bool(read_dead(board.read_bytes())[0])
+    return False

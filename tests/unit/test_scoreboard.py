@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from otelfork.scoreboard import NoScoreboard, Orphan, Scoreboard, dead_runs
+from otelfork.boardfile import Orphan
+from otelfork.scoreboard import NoScoreboard, Scoreboard, dead_runs, has_orphans
 
 RUN = "0" * 32
 TRACE, SPAN, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, 0x53995C3F42CD8AD8
@@ -199,9 +200,17 @@ def test_dead_runs_are_read_and_removed(tmp_path: Path) -> None:
     """The next run of the service reports what the last one left, and its files are gone afterwards."""
     killed(tmp_path / "run", lambda own: begin(own) and None, run="1" * 32)
     Scoreboard(tmp_path / "run", RUN, "shop")
-    found = [orphan.path for orphans in dead_runs(tmp_path / "run", RUN, "shop") for orphan in orphans]
+    found: list[str] = []
+    dead_runs(tmp_path / "run", RUN, "shop", lambda orphans: not found.extend(orphan.path for orphan in orphans))
     left = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert (["/slow"], [f"{RUN}.board", f"{RUN}.lock"]) == (found, left)
+
+
+def test_dead_run_stays_until_it_was_handled(tmp_path: Path) -> None:
+    """Where the orphans could not be sent the files stay for the next try."""
+    killed(tmp_path / "run", lambda own: begin(own) and None, run="1" * 32)
+    dead_runs(tmp_path / "run", RUN, "shop", lambda orphans: False)
+    assert has_orphans(tmp_path / "run" / f"{'1' * 32}.board")
 
 
 def test_living_run_is_left_alone(tmp_path: Path) -> None:
@@ -217,7 +226,8 @@ def test_living_run_is_left_alone(tmp_path: Path) -> None:
             os._exit(0)
     os.read(reading, 1)
     try:
-        found = list(dead_runs(tmp_path / "run", RUN, "shop"))
+        found: list[Orphan] = []
+        dead_runs(tmp_path / "run", RUN, "shop", lambda orphans: not found.extend(orphans))
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -227,7 +237,8 @@ def test_living_run_is_left_alone(tmp_path: Path) -> None:
 def test_dead_run_of_another_service_is_left_to_it(tmp_path: Path) -> None:
     """Orphans of another service are not reported under this one's name, and not thrown away either."""
     killed(tmp_path / "run", lambda own: begin(own) and None, run="1" * 32, service="other")
-    found = list(dead_runs(tmp_path / "run", RUN, "shop"))
+    found: list[Orphan] = []
+    dead_runs(tmp_path / "run", RUN, "shop", lambda orphans: not found.extend(orphans))
     assert ([], True) == (found, (tmp_path / "run" / f"{'1' * 32}.board").exists())
 
 
