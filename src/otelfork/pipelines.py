@@ -32,6 +32,12 @@ from otelfork.settings import Environment, Settings, SettingsError
 from otelfork.settings.telemetry import STOCK_SAMPLERS
 from otelfork.streams import Stream
 
+_EXEMPLAR_FILTERS: Mapping[str, Callable[[], sdk_metrics.ExemplarFilter]] = {
+    "trace_based": sdk_metrics.TraceBasedExemplarFilter,
+    "always_on": sdk_metrics.AlwaysOnExemplarFilter,
+    "always_off": sdk_metrics.AlwaysOffExemplarFilter,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -83,6 +89,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         metric_readers=[*readers, *guest_readers],
         resource=resource,
         shutdown_on_exit=False,
+        exemplar_filter=_EXEMPLAR_FILTERS[settings.exemplar_filter](),
         views=_value(plan.views) or (),
     )
     logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)

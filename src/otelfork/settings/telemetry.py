@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from otelfork.settings.environment import Environment, SettingsError
 
@@ -93,6 +93,7 @@ class Settings:
     metric_timeout: float
     temporality: str
     histogram_aggregation: str
+    exemplar_filter: str
     internal_metrics: bool
     exit_timeout: float
     signals: bool
@@ -128,6 +129,11 @@ class Settings:
                 choices=("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
                 default="explicit_bucket_histogram",
             ),
+            exemplar_filter=env.choice(
+                "OTEL_METRICS_EXEMPLAR_FILTER",
+                choices=("trace_based", "always_on", "always_off"),
+                default="trace_based",
+            ),
             internal_metrics=env.boolean("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"),
             exit_timeout=env.number("OTELFORK_EXIT_TIMEOUT", 3.0),
             signals=env.boolean("OTELFORK_SIGNALS", default=True),
@@ -153,9 +159,6 @@ def _check(env: Environment) -> None:
         env.number(name, 10)
     for name in _ENDPOINTS:
         _endpoint(env, name)
-    env.choice(
-        "OTEL_METRICS_EXEMPLAR_FILTER", choices=("trace_based", "always_on", "always_off"), default="trace_based"
-    )
     for signal in ("", "TRACES_", "METRICS_", "LOGS_"):
         env.choice(f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION", choices=("none", "gzip", "deflate"), default="none")
 
@@ -164,13 +167,18 @@ def _endpoint(env: Environment, name: str) -> None:
     value = env.text(name)
     if not value:
         return
-    parts = urlsplit(value if "://" in value else f"//{value}")
+    parts = _address(value)
     try:
         usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable or parts.scheme not in {"", "http", "https", "unix"}:
         raise SettingsError(name, value, "an address such as http://localhost:4318")
+
+
+def _address(value: str) -> SplitResult:
+    """Split an address; gRPC knows addresses without a scheme."""
+    return urlsplit(value if "://" in value else f"//{value}")
 
 
 def _exporters(env: Environment, signal: str) -> tuple[str, ...]:
@@ -196,7 +204,7 @@ def _protocol(env: Environment, signal: str) -> str:
     if chosen:
         return chosen
     endpoint = env.text(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    if endpoint and urlsplit(endpoint).port == 4318:
+    if endpoint and _address(endpoint).port == 4318:
         return "http/protobuf"
     return "grpc"
 
