@@ -12,8 +12,10 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from otelfork import diagnosis
 
 SAY_EVERY_SECONDS = 60.0
 _logger = logging.getLogger("otelfork")
@@ -30,13 +32,13 @@ class _Ear(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         # By pid too: a child may give the number of its parent's exporter thread to any of its threads.
-        self.listeners: dict[tuple[int, int], list[str]] = {}
+        self.listeners: dict[tuple[int, int], Callable[[str], None]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        heard = self.listeners.get((os.getpid(), threading.get_ident()))
-        if heard is None or record.levelno < logging.WARNING:
+        hear = self.listeners.get((os.getpid(), threading.get_ident()))
+        if hear is None or record.levelno < logging.WARNING:
             return True
-        heard.append(record.getMessage())
+        hear(record.getMessage())
         return False
 
 
@@ -53,6 +55,7 @@ class Complaints:
         self._lost: Counter[tuple[str, str]] = Counter()
         self._said: Counter[tuple[str, str]] = Counter()
         self._why = ""
+        self._advised: set[diagnosis.Advice] = set()
         self._silent_until = 0.0
 
     def dropped(self, signal: str, reason: str) -> None:
@@ -66,7 +69,20 @@ class Complaints:
     def failed(self, signal: str, exporter: object, count: int, heard: Sequence[str]) -> None:
         """Count records that an exporter did not deliver, with what it said about it."""
         self._lost[(signal, "export_failed")] += count
-        self._why = f"{type(exporter).__name__}: {heard[-1] if heard else 'no reason given'}"
+        self._advise(exporter, heard, failed=True)
+        if heard or not self._why:
+            self._why = f"{type(exporter).__name__}: {heard[-1] if heard else 'no reason given'}"
+
+    def _advise(self, exporter: object, heard: Sequence[str], *, failed: bool) -> None:
+        """Say once what setting to change: at once where waiting will not help, else after the second failed try.
+
+        The first of an export's lines that tells something counts: the last may only say that time is up.
+        """
+        told = ((message, diagnosis.advise(exporter, message)) for message in heard)
+        message, advice = next(((message, advice) for message, advice in told if advice is not None), ("", None))
+        if advice is not None and advice not in self._advised and (advice.sure or failed or len(heard) > 1):
+            self._advised.add(advice)
+            _logger.error("telemetry cannot be delivered: %s; %s (%s)", advice.what, advice.change, message[:300])
 
     def totals(self) -> dict[tuple[str, str], int]:
         """Return the records lost so far by (signal, reason). For the exporter thread."""
@@ -90,7 +106,8 @@ class Complaints:
         if news:
             self._silent_until = now + SAY_EVERY_SECONDS
             self._said = Counter(totals)
-            _logger.error("telemetry lost: %s; %s; %s", ", ".join(news), self._why or "queue full", _FIX)
+            fix = "what to change was said before" if self._advised else _FIX
+            _logger.error("telemetry lost: %s; %s; %s", ", ".join(news), self._why or "queue full", fix)
 
     @contextmanager
     def listening(self, exporter: object) -> Iterator[list[str]]:
@@ -98,7 +115,12 @@ class Complaints:
         _listen_to(exporter)
         heard: list[str] = []
         me = (os.getpid(), threading.get_ident())
-        _ear.listeners[me] = heard
+
+        def hear(message: str) -> None:
+            heard.append(message)
+            self._advise(exporter, heard, failed=False)
+
+        _ear.listeners[me] = hear
         try:
             yield heard
         finally:
@@ -115,4 +137,5 @@ def _listen_to(exporter: object) -> None:
         return
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if name.startswith(_HEARD) and isinstance(logger, logging.Logger) and _ear not in logger.filters:
-            logger.addFilter(_ear)
+            # In front: the standard exporters' own filter against repetition would keep some of it from us.
+            logger.filters.insert(0, _ear)

@@ -1,0 +1,106 @@
+"""Maps what an exporter says when it fails to the setting that is probably wrong.
+
+The texts are those of requests, urllib3, OpenSSL and gRPC as the standard exporters log them; a text that is not known is no
+advice, and the complaint then quotes it as it is. It must not know who exports what.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_OTLP, _JAEGER, _ZIPKIN = "OTEL_EXPORTER_OTLP", "OTEL_EXPORTER_JAEGER", "OTEL_EXPORTER_ZIPKIN"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is wrong, and the setting to change. `sure`: one failed try is enough, waiting will not help."""
+
+    what: str
+    change: str
+    sure: bool = True
+
+
+_Case = tuple[re.Pattern[str], Advice]
+
+
+def _case(pattern: str, what: str, change: str, *, sure: bool = True) -> _Case:
+    return re.compile(pattern, re.IGNORECASE), Advice(what, change, sure)
+
+
+_GRPC_TO_HTTP = _case(
+    r"failed parsing http/2|expected settings frame|http1\.x server|received http2 header with status: (400|404|415)",
+    "the endpoint speaks HTTP/1 and OTEL_EXPORTER_OTLP_PROTOCOL is grpc",
+    "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or the collector's gRPC port (4317 as a rule) in {prefix}_ENDPOINT",
+)
+_HTTP_TO_GRPC = _case(
+    r"badstatusline\(['\"]\\x00",
+    "the endpoint speaks gRPC and OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf",
+    "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or the collector's HTTP port (4318 as a rule) in {prefix}_ENDPOINT",
+)
+_COMMON = (
+    _case(
+        r"wrong.version.number|packet length too long|record layer failure|unknown protocol",
+        "the endpoint's port speaks no TLS",
+        "write http:// in {prefix}_ENDPOINT{insecure}",
+    ),
+    _case(
+        r"certificate.verify.failed|self.signed certificate|unable to get local issuer",
+        "the collector's certificate is not trusted",
+        "name its authority's file in {prefix}_CERTIFICATE (OTEL_EXPORTER_OTLP_INSECURE does not switch the check off)",
+    ),
+    _case(
+        r"\b401\b|\b403\b|unauthenticated|permission.denied",
+        "the collector refuses who we are",
+        "set or correct {credentials}",
+    ),
+    _case(
+        r"\b404\b|unimplemented",
+        "the collector does not take this signal at this address",
+        "correct {prefix}_ENDPOINT (/v1/traces and the like are added to it, but not to OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)",
+    ),
+    _case(
+        r"no connection adapters|invalid ?url|invalid ?schema",
+        "the endpoint is no address",
+        "write http:// or https:// in front of it in {prefix}_ENDPOINT",
+    ),
+    _case(
+        r"failed to resolve|name ?resolution|domain name not found|errors resolving|dns resolution failed|name or service",
+        "the host of the endpoint has no address here",
+        "correct the name in {prefix}_ENDPOINT",
+        sure=False,
+    ),
+    _case(
+        r"connection refused",
+        "nothing listens at the endpoint",
+        "start the collector, or correct {prefix}_ENDPOINT",
+        sure=False,
+    ),
+    _case(
+        r"no route to host|network is unreachable|timed? ?out|timeout|deadline.exceeded",
+        "the endpoint does not answer",
+        "check the address in {prefix}_ENDPOINT and what lies between, or give it more time in {prefix}_TIMEOUT",
+        sure=False,
+    ),
+)
+
+
+def advise(exporter: object, message: str) -> Advice | None:
+    """Return the advice for what this exporter said, or None."""
+    modules = " ".join(kind.__module__ for kind in type(exporter).__mro__)
+    prefix = _JAEGER if "jaeger" in modules else _ZIPKIN if "zipkin" in modules else _OTLP
+    grpc = ".grpc" in modules
+    own = (_GRPC_TO_HTTP if grpc else _HTTP_TO_GRPC,) if prefix == _OTLP else ()
+    words = {
+        "prefix": prefix,
+        "insecure": ", and OTEL_EXPORTER_OTLP_INSECURE=true or nothing" if grpc else "",
+        "credentials": {
+            _OTLP: "OTEL_EXPORTER_OTLP_HEADERS, for example authorization=Bearer%20<token>",
+            _JAEGER: "OTEL_EXPORTER_JAEGER_USER and OTEL_EXPORTER_JAEGER_PASSWORD",
+            _ZIPKIN: "the address in OTEL_EXPORTER_ZIPKIN_ENDPOINT, which may hold a user and password",
+        }[prefix],
+    }
+    for pattern, advice in (*own, *_COMMON):
+        if pattern.search(message):
+            return Advice(advice.what, advice.change.format_map(words), advice.sure)
+    return None
