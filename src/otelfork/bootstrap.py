@@ -23,11 +23,13 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider, format_trace_id, get_current_span
 
-from otelfork import configfile, exits, exporters, forks, guests, identity, logs, pipelines, seats
+from otelfork import configfile, exits, exporters, forks, guests, identity, logs, membership, pipelines, seats
 from otelfork.generation import Generation
 from otelfork.guests import Guests
+from otelfork.membership import Membership
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
-from otelfork.settings import SIGNALS, Settings, SettingsError
+from otelfork.settings import SIGNALS, Environment, Settings, SettingsError
+from otelfork.settings.resource import service
 
 _logger = logging.getLogger("otelfork")
 
@@ -66,6 +68,8 @@ class _Bootstrap:
         self.telemetry: Telemetry | None = None
         self.build: Callable[[], Generation] | None = None
         self.guests = Guests()
+        self.membership: Membership | None = None
+        self.alone = False
         # Not the bound methods: `replaced` puts other guests in place.
         self.tracer_provider = ProxyTracerProvider(lambda added: self.guests.add_span_processor(added))  # noqa: PLW0108
         self.meter_provider = ProxyMeterProvider(lambda added: self.guests.add_metric_reader(added))  # noqa: PLW0108
@@ -75,9 +79,14 @@ class _Bootstrap:
         """Make `build` the way every process of this program gets its generation."""
         self.build = build
         self.telemetry = Telemetry(self.tracer_provider, self.meter_provider, self.logger_provider, settings)
-        exits.configure(timeout=settings.exit_timeout, signals=settings.signals)
+        exits.configure(timeout=settings.exit_timeout, signals=settings.signals, last_will=self._last_will)
         forks.install(self.first_use, timeout=settings.exit_timeout)
         return self.telemetry
+
+    def _last_will(self) -> None:
+        """Report what killed workers left, at the end of a master whose workers are all gone."""
+        if self.membership is not None and self.membership.left_behind():
+            forks.ensure()
 
     def take_seats(self) -> list[Any]:
         """Take the free global seats."""
@@ -105,14 +114,14 @@ _bootstrap = _Bootstrap()
 @contextmanager
 def replaced() -> Iterator[None]:
     """Let a test configure telemetry anew inside the block, and put back what was configured before."""
-    before = (_bootstrap.telemetry, _bootstrap.build, _bootstrap.guests)
-    _bootstrap.guests = Guests()
+    before = (_bootstrap.telemetry, _bootstrap.build, _bootstrap.guests, _bootstrap.alone)
+    _bootstrap.guests, _bootstrap.alone = Guests(), True
     shutdown()
     try:
         yield
     finally:
         shutdown()
-        _bootstrap.telemetry, _bootstrap.build, _bootstrap.guests = before
+        _bootstrap.telemetry, _bootstrap.build, _bootstrap.guests, _bootstrap.alone = before
         forks.install(_bootstrap.first_use if _bootstrap.build else None)
 
 
@@ -174,6 +183,7 @@ def configure(
             span_processors=_factories_where_exporting(span_processors),
             log_record_processors=log_record_processors,
             metric_readers=metric_readers,
+            membership=_membership(service_name, resource),
         )
         telemetry = _bootstrap.install(settings, _build(plan))
     _bootstrap.guests.explicit = True
@@ -203,6 +213,7 @@ def ensure_installed() -> bool:
             settings=settings,
             exporters=_exporter_factories(settings, None),
             detectors=identity.detectors(settings.detectors),
+            membership=_membership(None, None),
         )
         logs.install()
     except SettingsError as error:
@@ -245,6 +256,17 @@ def _factories_where_exporting(processors: Sequence[Any]) -> Sequence[Any]:
 
 def _build(plan: pipelines.Plan) -> Callable[[], Generation]:
     return lambda: pipelines.build(plan, _bootstrap.guests, _bootstrap.prepare)
+
+
+def _membership(service_name: str | None, resource: Any) -> Membership | None:
+    """Find the run that this program's processes join; a test in memory joins none."""
+    if _bootstrap.alone:
+        return None
+    membership.warm()
+    given = getattr(resource, "attributes", resource if isinstance(resource, Mapping) else {})
+    named = service_name or given.get("service.name") or service(Environment()).get("service.name")
+    _bootstrap.membership = Membership.find(str(named or "unknown_service"))
+    return _bootstrap.membership
 
 
 def _user_build(providers: Callable[[], Providers]) -> Callable[[], Generation]:

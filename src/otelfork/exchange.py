@@ -55,7 +55,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_error_type", "_failed", "_find_route", "_instruments", "_method", "_name", "_renamed", "_scheme",
+        "_error_type", "_failed", "_find_route", "_instruments", "_method", "_name", "_renamed", "_row", "_scheme",
         "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
         "received", "route", "sent", "settings", "span", "status",
     )  # fmt: skip
@@ -108,6 +108,18 @@ class Exchange:
         self.status: int | None = None
         self.finished_at: int | None = None
         self.ended = False
+        self._row = 0
+        board = instruments.board
+        if board is not None:
+            seen = self.span.get_span_context()
+            self._row = board.begin(
+                seen.trace_id,
+                seen.span_id,
+                trace.get_current_span(parent).get_span_context().span_id,
+                seen.trace_flags,
+                self._started_wall,
+                f"{method} {request.path}",
+            )
         instruments.active_requests.add(1, instruments.active_attributes(method, self._scheme), self.context)
 
     def respond(self, status: int | None, headers: Iterable[tuple[str, str]]) -> None:
@@ -160,6 +172,8 @@ class Exchange:
         elapsed = (perf_counter_ns() if finished_at is None else finished_at) - self._started
         instruments = self._instruments
         try:
+            if instruments.board is not None:
+                instruments.board.end(self._row)
             instruments.active_requests.add(-1, instruments.active_attributes(self._method, self._scheme), self.context)
             self._record(instruments, elapsed)
         except Exception:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -38,12 +39,20 @@ class _Exit:
 _timeout = 3.0
 _exit = _Exit()
 _signals_allowed = True
+_last_will: Callable[[], object] | None = None
 
 
-def configure(*, timeout: float, signals: bool) -> None:
-    """Set the seconds that a process may spend on its telemetry while it leaves, and whether signals may be handled."""
-    global _timeout, _signals_allowed
-    _timeout, _signals_allowed = timeout, signals
+def configure(*, timeout: float, signals: bool, last_will: Callable[[], object] | None = None) -> None:
+    """Set what a process does when it leaves.
+
+    Args:
+        timeout: seconds it may spend on its telemetry.
+        signals: whether signals may be handled.
+        last_will: called at the end of a process that has recorded nothing itself, such as a server's master: what its
+            workers left undone is its to do if nobody else is there.
+    """
+    global _timeout, _signals_allowed, _last_will
+    _timeout, _signals_allowed, _last_will = timeout, signals, last_will
 
 
 def _here() -> _Exit:
@@ -192,4 +201,13 @@ def watch_uvicorn() -> None:
         handle_sigterm()
 
 
-atexit.register(flush)
+def _at_exit() -> None:
+    try:
+        if _last_will is not None and forks.current() is None:
+            _last_will()
+    except Exception:
+        _logger.exception("what the workers left could not be reported")
+    flush()
+
+
+atexit.register(_at_exit)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
@@ -18,6 +18,9 @@ from opentelemetry.trace import TracerProvider
 
 from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxSpanProcessor
+
+if TYPE_CHECKING:
+    from otelfork.scoreboard import Scoreboard
 
 _NOTHING_TO_FLUSH = (None, SpanProcessor.force_flush, MetricReader.force_flush)
 """What has no flush of its own: a processor that keeps nothing back, a reader that is pulled."""
@@ -41,6 +44,8 @@ class Generation:
     """Live processors of the user that later generations use too: flushed with ours, otherwise left alone."""
     guests: list[Any] = field(default_factory=list)
     """Processors and readers of the user that belong to this generation: flushed and shut down with it."""
+    board: Scoreboard | None = None
+    """This process's place in its run."""
     pid: int = field(default_factory=os.getpid)
 
     def start(self) -> None:
@@ -59,8 +64,8 @@ class Generation:
 
     def forget(self) -> None:
         """Keep the connections unfinalised, and let go of the providers, so that the SDK's at-fork hooks do not revive them."""
-        _kept.append((self.outbox, self.foreign, self.guests))
-        for name in ("tracer_provider", "meter_provider", "logger_provider", "processor", "log_processor"):
+        _kept.append((self.outbox, self.foreign, self.guests, self.board))
+        for name in ("tracer_provider", "meter_provider", "logger_provider", "processor", "log_processor", "board"):
             setattr(self, name, None)
 
     def flush(self, deadline: float) -> bool:
@@ -76,6 +81,8 @@ class Generation:
         helpers = [_background(each.shutdown) for each in ended if hasattr(each, "shutdown")]
         if self.outbox is not None:
             self.outbox.stop(deadline)
+        if self.board is not None:
+            self.board.leave()
         return _joined(helpers, deadline) and delivered
 
     def _providers(self) -> list[Any]:

@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry.sdk.resources import (
     SERVICE_INSTANCE_ID,
@@ -119,8 +119,21 @@ class ServiceDetector(ResourceDetector):
         return Resource(service(Environment()))
 
 
+class Place(Protocol):
+    """A process's place among the processes of its run (see `scoreboard.Scoreboard`)."""
+
+    slot: int
+
+    @property
+    def instance_id(self) -> str:
+        """An id that no other living process has."""
+
+
 def process_resource(
-    given: Resource | Attributes | None, service_name: str | None, chosen: Sequence[ResourceDetector]
+    given: Resource | Attributes | None,
+    service_name: str | None,
+    chosen: Sequence[ResourceDetector],
+    place: Place | None = None,
 ) -> Callable[[], Resource]:
     """Return the detection for this process: the detectors' attributes, then the given ones, then its identity.
 
@@ -140,7 +153,7 @@ def process_resource(
             resource = resource.merge(Resource({SERVICE_NAME: service_name}))
         if not resource.attributes.get(SERVICE_NAME):
             resource = resource.merge(Resource({SERVICE_NAME: _unknown_service()}))
-        return resource.merge(Resource(_identity(resource.attributes)))
+        return resource.merge(Resource(_identity(resource.attributes, place)))
 
     return detect
 
@@ -158,16 +171,18 @@ def _unknown_service() -> str:
     return f"unknown_service:{os.path.basename(sys.executable)}" if sys.executable else "unknown_service"  # noqa: PTH119
 
 
-def _identity(given: Attributes) -> dict[str, Any]:
+def _identity(given: Attributes, place: Place | None) -> dict[str, Any]:
     """Return what no other living process has: the user's values may not stand over these.
 
     A user's own `service.instance.id` stays readable as the prefix of ours: it is shared by all workers, ours is not.
     """
-    own = str(uuid.uuid4())
+    own = place.instance_id if place is not None else str(uuid.uuid4())
     prefix = given.get(SERVICE_INSTANCE_ID)
+    slot = {} if place is None else {"worker.id": place.slot}
     return {
         SERVICE_INSTANCE_ID: f"{prefix}/{own}" if prefix else own,
         "process.pid": os.getpid(),
+        **slot,
     }
 
 

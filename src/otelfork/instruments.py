@@ -6,7 +6,7 @@ Only the OpenTelemetry API is known here; whose provider stands behind it is not
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeAlias, final
+from typing import Protocol, TypeAlias, final
 
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, UpDownCounter, get_meter_provider
 from opentelemetry.trace import Tracer, TracerProvider, get_tracer_provider
@@ -27,6 +27,16 @@ def _version() -> str:
         return ""
 
 
+class Board(Protocol):
+    """Notes running requests where others can read them (see `scoreboard.Scoreboard`)."""
+
+    def begin(self, trace_id: int, span_id: int, parent_id: int, flags: int, start: int, text: str) -> int:  # noqa: PLR0917
+        """Note a request; return its row."""
+
+    def end(self, row: int) -> None:
+        """Clear the row."""
+
+
 @final
 class Instruments:
     """Tracer and instruments of one generation, with the attribute sets that were seen.
@@ -38,7 +48,14 @@ class Instruments:
     """
 
     __slots__ = (
-        "_active_sets", "_limit", "_sets", "active_requests", "duration", "request_body_size", "response_body_size",
+        "_active_sets",
+        "_limit",
+        "_sets",
+        "active_requests",
+        "board",
+        "duration",
+        "request_body_size",
+        "response_body_size",
         "tracer",
     )  # fmt: skip
 
@@ -60,6 +77,8 @@ class Instruments:
             meter, semconv.RESPONSE_BODY_SIZE_METRIC, "Size of HTTP server response bodies."
         )
         self._limit = cardinality_limit
+        self.board: Board | None = None
+        """Where running requests are noted, for the case that this process is killed."""
         self._sets: dict[MetricKey, dict[str, str | int | bool]] = {}
         self._active_sets: dict[tuple[str, str], dict[str, str | int | bool]] = {}
 

@@ -113,6 +113,8 @@ class _PerGeneration:
         if generation is self._generation:
             return self._instruments
         made = None if generation is None else self._make()
+        if made is not None:
+            made.board = getattr(generation, "board", None)
         self._instruments = made
         self._generation = generation
         return made

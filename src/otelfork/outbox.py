@@ -26,6 +26,7 @@ from otelfork.streams import Exporter, Stream
 _T = TypeVar("_T")
 
 _logger = logging.getLogger("otelfork")
+CHORES_SECONDS = 1.0
 _WAKE = object()
 _STOP = object()
 # The key that OpenTelemetry's instrumentations of HTTP clients and gRPC look for: our own exports are not traced.
@@ -58,6 +59,9 @@ class Outbox:
         self.streams: list[Stream[Any]] = []
         self.readers: list[Reader] = []
         self.prepare: Callable[[], None] = lambda: None
+        self.chores: Callable[[], object] | None = None
+        """What is to be done once a second and before each flush."""
+        self._chores_due = 0.0
         self._complaints = complaints
         self._interval = metric_interval
         self._metric_timeout = metric_timeout
@@ -172,6 +176,8 @@ class Outbox:
     def _next_command(self) -> object:
         due = [stream.due for stream in self.streams]
         due.append(self._metrics_due if self.readers else time.monotonic() + 60)
+        if self.chores is not None:
+            due.append(self._chores_due)
         try:
             return self._commands.get(timeout=max(0.001, min(due) - time.monotonic()))
         except queue.Empty:
@@ -187,6 +193,9 @@ class Outbox:
                 self._complaints.say()
             return
         now = time.monotonic()
+        if self.chores is not None and now >= self._chores_due:
+            self._chores_due = now + CHORES_SECONDS
+            self._do_chores()
         for stream in self.streams:
             if stream.ready(now):
                 self.prepare()
@@ -200,11 +209,20 @@ class Outbox:
 
     def _export_all(self, deadline: float) -> bool:
         self.prepare()
+        self._do_chores()
         # Metrics first: collecting may call the application, whose callbacks may make spans and logs.
         delivered = self._collect(deadline)
         for stream in self.streams:
             delivered = stream.drain(deadline, everything=True) and delivered
         return delivered
+
+    def _do_chores(self) -> None:
+        try:
+            if self.chores is not None:
+                self.chores()
+        except Exception:
+            _logger.exception("looking after the scoreboard failed; it is left alone from now on")
+            self.chores = None
 
     def _collect(self, deadline: float) -> bool:
         self.prepare()

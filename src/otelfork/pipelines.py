@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk_metrics
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
@@ -26,11 +26,17 @@ from otelfork.exporters import Factory
 from otelfork.generation import Generation
 from otelfork.guests import Guests, HomeSpanProcessors, keep_home
 from otelfork.identity import LateResource, ProcessIdGenerator, process_resource
+from otelfork.instruments import SCOPE
+from otelfork.membership import Membership
 from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
+from otelfork.recovery import Recovery
 from otelfork.settings import Environment, Settings, SettingsError
 from otelfork.settings.telemetry import STOCK_SAMPLERS
 from otelfork.streams import Stream
+
+if TYPE_CHECKING:
+    from otelfork.scoreboard import Scoreboard
 
 _EXEMPLAR_FILTERS: Mapping[str, Callable[[], sdk_metrics.ExemplarFilter]] = {
     "trace_based": sdk_metrics.TraceBasedExemplarFilter,
@@ -54,13 +60,16 @@ class Plan:
     span_processors: Sequence[SpanProcessor | Callable[[], SpanProcessor]] = ()
     log_record_processors: Sequence[LogRecordProcessor | Callable[[], LogRecordProcessor]] = ()
     metric_readers: Sequence[Callable[[], MetricReader]] = ()
+    membership: Membership | None = None
+    """The run that the process joins; None for a process that keeps to itself."""
 
 
 def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     """Build this process's generation. Cheap: no thread pool, no connection, no import; the exporter thread does the rest."""
     settings = plan.settings
+    board = plan.membership.join() if plan.membership is not None else None
     complaints = Complaints()
-    resource = LateResource(process_resource(_value(plan.resource), plan.service_name, plan.detectors))
+    resource = LateResource(process_resource(_value(plan.resource), plan.service_name, plan.detectors, board))
     outbox = Outbox(
         metric_interval=settings.metric_interval,
         metric_timeout=settings.metric_timeout,
@@ -107,7 +116,26 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     for made, added in zip(given, (*processors, *log_processors), strict=True):
         (generation.borrowed if added is made else generation.guests).append(added)
     generation.guests += guest_readers
+    if board is not None:
+        _look_after_the_dead(generation, board, resource)
     return generation
+
+
+def _look_after_the_dead(generation: Generation, board: Scoreboard, resource: LateResource) -> None:
+    """Let the exporter thread beat for this process, and report what killed ones left on the scoreboard."""
+    outbox = generation.outbox
+    if outbox is None:
+        return
+    traces = next((stream for stream in outbox.streams if stream.name == "spans"), None)
+    deliver = traces.deliver if traces is not None else _nowhere
+    meter = generation.meter_provider.get_meter(SCOPE)
+    generation.board = board
+    outbox.chores = Recovery(board, resource.detected, deliver, meter).tick
+
+
+def _nowhere(_: Sequence[ReadableSpan]) -> bool:
+    """Deliver spans where no exporter of traces is set: there is nothing to wait for."""
+    return True
 
 
 def _maker(factories: Sequence[Factory]) -> Callable[[], list[Any]]:

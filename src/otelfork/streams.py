@@ -87,6 +87,10 @@ class Stream(Generic[_T]):
         self.due = time.monotonic() + self.settings.delay
         return delivered
 
+    def deliver(self, batch: Sequence[_T]) -> bool:
+        """Export records past the queue, at once; for the exporter thread. Tell whether they were handed over."""
+        return self._export(list(batch))
+
     def exporters(self) -> Sequence[Exporter[Sequence[_T]]]:
         """Return the exporters, built on first need by the exporter thread."""
         if self._exporters is None:
