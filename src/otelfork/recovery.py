@@ -9,6 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
@@ -19,7 +20,9 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from otelfork import semconv
 from otelfork.boardfile import Orphan
 from otelfork.instruments import SCOPE
-from otelfork.scoreboard import Scoreboard, dead_runs
+
+if TYPE_CHECKING:
+    from otelfork.scoreboard import Scoreboard
 
 UNKNOWN = "unknown"
 """`error.type` where nobody could see how the worker ended: only its parent is told, and no code of ours runs there."""
@@ -73,6 +76,9 @@ class Recovery:
             board.settled(orphans)
         elif not self._looked_back and board.leads():
             self._looked_back = True
+            # Not at the top: the room needs POSIX locks, and whoever has a board has it and them.
+            from otelfork.scoreboard import dead_runs
+
             dead_runs(board.directory, board.run, board.service, self._send)
         return True
 
