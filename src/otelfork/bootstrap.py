@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider, format_trace_id, get_current_span
 
-from otelfork import configfile, exits, exporters, forks, guests, identity, logs, membership, pipelines, seats
+from otelfork import configfile, exits, exporters, forks, guests, identity, logs, membership, pipelines, seats, system
 from otelfork.generation import Generation
 from otelfork.guests import Guests
 from otelfork.membership import Membership
@@ -167,6 +167,7 @@ def configure(
     if settings.disabled:
         return _bootstrap.install(settings, _disabled)
     logs.install(explicit=True, service_name=service_name)
+    system.start_metrics(_bootstrap.meter_provider)
     providers = providers or _providers_of_file(settings)
     if providers is not None:
         telemetry = _bootstrap.install(settings, _user_build(providers))
@@ -180,7 +181,7 @@ def configure(
             sampler=sampler,
             id_generator=id_generator,
             views=views,
-            span_processors=_factories_where_exporting(span_processors),
+            span_processors=[*_factories_where_exporting(span_processors), *system.span_processors()],
             log_record_processors=log_record_processors,
             metric_readers=metric_readers,
             membership=_membership(service_name, resource),
@@ -213,9 +214,11 @@ def ensure_installed() -> bool:
             settings=settings,
             exporters=_exporter_factories(settings, None),
             detectors=identity.detectors(settings.detectors),
+            span_processors=system.span_processors(),
             membership=_membership(None, None),
         )
         logs.install()
+        system.start_metrics(_bootstrap.meter_provider)
     except SettingsError as error:
         _logger.error("%s; the application runs on untraced", error)
         return False
