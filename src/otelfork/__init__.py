@@ -3,12 +3,14 @@
 from otelfork.bootstrap import Providers, Telemetry, configure, current_trace_id, flush, shutdown
 from otelfork.middleware import OtelMiddleware
 from otelfork.settings import SettingsError
+from otelfork.version import __version__
 
 __all__ = [
     "OtelMiddleware",
     "Providers",
     "SettingsError",
     "Telemetry",
+    "__version__",
     "configure",
     "current_trace_id",
     "flush",

@@ -5,26 +5,19 @@ Only the OpenTelemetry API is known here; whose provider stands behind it is not
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol, TypeAlias, final
 
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, UpDownCounter, get_meter_provider
 from opentelemetry.trace import Tracer, TracerProvider, get_tracer_provider
 
 from otelfork import semconv
+from otelfork.version import __version__
 
 MetricKey: TypeAlias = "tuple[str, str, int | None, str | None, str | None, str | None, bool]"
 """(method, scheme, status, error type, route, protocol version, websocket)"""
 
 _OVERFLOW: dict[str, str | int | bool] = {semconv.METRIC_OVERFLOW: True}
 SCOPE = "otelfork"
-
-
-def _version() -> str:
-    try:
-        return version(SCOPE)
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return ""
 
 
 class Board(Protocol):
@@ -95,10 +88,10 @@ class Instruments:
         """Make the handles from providers (the global ones by default), or take a tracer or meter as given."""
         if tracer is None:
             provider = tracer_provider if tracer_provider is not None else get_tracer_provider()
-            tracer = provider.get_tracer(SCOPE, _version(), schema_url=semconv.SCHEMA_URL)
+            tracer = provider.get_tracer(SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         if meter is None:
             metrics = meter_provider if meter_provider is not None else get_meter_provider()
-            meter = metrics.get_meter(SCOPE, _version(), schema_url=semconv.SCHEMA_URL)
+            meter = metrics.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         return cls(tracer, meter, cardinality_limit)
 
     def attributes(self, key: MetricKey) -> dict[str, str | int | bool]:

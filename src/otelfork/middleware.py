@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from asgiref.compatibility import double_to_single_callable
 from opentelemetry import metrics, trace
 
 from otelfork import bootstrap, exits, forks
@@ -186,5 +185,8 @@ def _single(app: Any) -> Any:
         return app
     required, possible = _positional(app)
     if required == possible == 1:
+        # Here and not above: asgiref imports asyncio, which a WSGI worker may do without.
+        from asgiref.compatibility import double_to_single_callable
+
         return double_to_single_callable(app)  # type: ignore[no-untyped-call]
     return app

@@ -61,7 +61,8 @@ class Outbox:
         self.prepare: Callable[[], None] = lambda: None
         self.chores: Callable[[], object] | None = None
         """What is to be done once a second and before each flush."""
-        self._chores_due = 0.0
+        # Not at once: the first request of the process has the interpreter to itself.
+        self._chores_due = time.monotonic() + CHORES_SECONDS
         self._complaints = complaints
         self._interval = metric_interval
         self._metric_timeout = metric_timeout

@@ -43,7 +43,7 @@ class Stream(Generic[_T]):
         self.name = name
         self.settings = settings
         self.queue: deque[_T] = deque()
-        self.due = 0.0
+        self.due = time.monotonic() + settings.delay
         self.exported = 0
         self._build = build
         self._exporters: Sequence[Exporter[Sequence[_T]]] | None = None
