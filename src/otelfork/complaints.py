@@ -80,7 +80,12 @@ class Complaints:
         """
         told = ((message, diagnosis.advise(exporter, message)) for message in heard)
         message, advice = next(((message, advice) for message, advice in told if advice is not None), ("", None))
-        if advice is not None and advice not in self._advised and (advice.sure or failed or len(heard) > 1):
+        if advice is None or advice in self._advised:
+            return
+        now = time.monotonic()
+        # One line: a guess does not follow another line within the minute, nor the account of the losses this one.
+        if advice.sure or (now >= self._silent_until and (failed or len(heard) > 1)):
+            self._silent_until = now + SAY_EVERY_SECONDS
             self._advised.add(advice)
             _logger.error("telemetry cannot be delivered: %s; %s (%s)", advice.what, advice.change, message[:300])
 

@@ -203,7 +203,7 @@ class _Correlation:
         return record
 
 
-class _LastResort(logging.StreamHandler[Any]):
+class _LastResort(logging.StreamHandler):  # type: ignore[type-arg] # Python 3.10 does not subscribe it
     """Prints diagnostics on standard error where the application has set up no logging."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -95,14 +95,23 @@ def test_no_two_processes_share_an_instance_id_or_a_pid():
     """A parent, its children, a grandchild, and a child forked in C."""
     lines = run("""
         configure(exporters={"traces": [], "metrics": [], "logs": []}, resource={"service.instance.id": "mine"})
+        said, go = os.pipe(), os.pipe()
         def say():
             resource = trace.get_tracer_provider().resource.attributes
             out(resource["process.pid"] == os.getpid(), resource["service.instance.id"])
-        say()
-        def both():
+        def living():  # until all have said theirs: a successor takes over the id of a process that is gone
             say()
-            reaped([forked(say)])
-        reaped([forked(both), forked(say), forked(say, c_fork)])
+            os.write(said[1], b".")
+            os.read(go[0], 1)
+        def both():
+            nested = forked(living)
+            living()
+            reaped([nested])
+        say()
+        children = [forked(both), forked(living), forked(living, c_fork)]
+        for _ in range(4): os.read(said[0], 1)
+        os.write(go[1], b"....")
+        reaped(children)
         os._exit(0)
     """)
     pids, ids = zip(*(line.split() for line in lines), strict=True)

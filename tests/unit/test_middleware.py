@@ -105,34 +105,6 @@ def flask_application():
     return application
 
 
-def django():
-    """Configure Django once for this process."""
-    from django.conf import settings
-    from django.http import HttpResponse
-    from django.urls import path
-
-    if not settings.configured:
-        urls = type("urls", (), {"urlpatterns": [path("", lambda request: HttpResponse("answered"))]})
-        settings.configure(ROOT_URLCONF=urls, ALLOWED_HOSTS=["*"], SECRET_KEY="only for tests")
-        import django as package
-
-        package.setup()
-
-
-def django_wsgi():
-    django()
-    from django.core.wsgi import get_wsgi_application
-
-    return get_wsgi_application()
-
-
-def django_asgi():
-    django()
-    from django.core.asgi import get_asgi_application
-
-    return get_asgi_application()
-
-
 def starlette_application(**arguments: Any):
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse
@@ -159,7 +131,6 @@ WSGI = {
     "bound method": lambda: WSGIObject().method,
     "optional parameter": lambda: lambda environ, start_response=None, extra=1: wsgi(environ, start_response),
     "Flask": flask_application,
-    "Django": django_wsgi,
 }
 ASGI = {
     "coroutine function": lambda: asgi,
@@ -172,7 +143,6 @@ ASGI = {
     "ASGI 2 class": lambda: ASGI2Class,
     "Starlette": starlette_application,
     "FastAPI": fastapi_application,
-    "Django": django_asgi,
 }
 
 
@@ -248,6 +218,48 @@ def test_an_asgi_application_is_known_and_answers_as_ever(captured, kind):
         b"answered" in body,
         [span.kind.name for span in captured.spans],
     )
+
+
+def test_django_over_both_interfaces():
+    """`get_wsgi_application` and `get_asgi_application`, as Django's templates write them; it is configured once a process."""
+    lines = run("""
+        import asyncio
+        from wsgiref.util import setup_testing_defaults
+        from asgiref.testing import ApplicationCommunicator
+        from django.conf import settings
+        urls = type(sys)("urls")
+        sys.modules["urls"] = urls
+        settings.configure(ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="only for tests")
+        from django.core.asgi import get_asgi_application
+        from django.core.wsgi import get_wsgi_application
+        from django.http import HttpResponse
+        from django.urls import path
+        urls.urlpatterns = [path("", lambda request: HttpResponse("answered"))]
+        from hypercorn.utils import is_asgi
+        import uvicorn
+        configure(exporters={"traces": [Spans], "metrics": [], "logs": []})
+        wsgi, asgi = otelfork.OtelMiddleware(get_wsgi_application()), otelfork.OtelMiddleware(get_asgi_application())
+        config = uvicorn.Config(asgi, lifespan="off", log_config=None)
+        config.load()
+        out(config.interface, is_asgi(asgi), is_asgi(wsgi))
+        environ = {}
+        setup_testing_defaults(environ)
+        response = wsgi(environ, lambda status, headers, exc_info=None: None)
+        out(b"".join(response))
+        response.close()
+        async def ask():
+            scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/", "raw_path": b"/",
+                     "query_string": b"", "headers": [(b"host", b"testserver")], "server": ("testserver", 80)}
+            talk = ApplicationCommunicator(asgi, scope)
+            await talk.send_input({"type": "http.request", "body": b"", "more_body": False})
+            await talk.receive_output(10)
+            out((await talk.receive_output(10))["body"])
+            await talk.wait(10)
+        asyncio.run(ask())
+        otelfork.flush(5)
+        os._exit(0)
+    """)
+    assert ["asgi3 True False", "b'answered'", "b'answered'", "span GET / parent", "span GET / parent"] == sorted(lines)
 
 
 @pytest.mark.parametrize(
