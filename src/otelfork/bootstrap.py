@@ -258,6 +258,7 @@ def _factories_where_exporting(processors: Sequence[Any]) -> Sequence[Any]:
 
 
 def _build(plan: pipelines.Plan) -> Callable[[], Generation]:
+    pipelines.warm()
     return lambda: pipelines.build(plan, _bootstrap.guests, _bootstrap.prepare)
 
 
