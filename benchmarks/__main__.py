@@ -87,7 +87,10 @@ def _encoder(rounds: int) -> list[figures.Figure]:
     command = [sys.executable, "-m", "benchmarks.encoding", str(rounds * 2)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     samples = json.loads(done.stdout)
-    return [figures.compared("encoder, per SDK span", "the SDK's encoder", samples["otelfork"], samples["sdk"], 0.15)]
+    return [
+        figures.compared(f"encoder, per {what}", "the SDK's encoder", samples[name], samples["sdk"], target)
+        for what, name, target in (("SDK span", "otelfork", 0.15), ("request span", "lane", 0.05))
+    ]
 
 
 def _say_delivery(results: sections.Results, console: Console) -> None:

@@ -16,21 +16,19 @@ from typing import Any, Protocol, TypeAlias, final
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otelfork import wire
+from otelfork.fields import LONGEST, MOST, Keys, keep
 
 _logger = logging.getLogger("otelfork")
 
-_CACHED = 512
-"""Entries of each cache; a full one begins anew."""
-_CACHED_LENGTH = 256
-"""Longer strings are not kept."""
-
 _KINDS = {kind: wire.SPAN_KIND + wire.varint(kind.value + 1) for kind in SpanKind}
-_LOCAL, _REMOTE = wire.SPAN_FLAGS + wire.LOCAL, wire.SPAN_FLAGS + wire.REMOTE
 _UNSET = wire.message(wire.SPAN_STATUS, b"")
 
 
 class Packed(Protocol):
-    """A span that packs itself: what the request lane hands over instead of a `ReadableSpan`."""
+    """A span that packs itself: what the request lane hands over instead of a `ReadableSpan`.
+
+    All of one class have one resource and one instrumentation scope.
+    """
 
     resource: Any
     instrumentation_scope: Any
@@ -61,44 +59,6 @@ def parts(span: Any) -> Parts:
 
 
 @final
-class Values(dict[Any, bytes]):
-    """The fields of one key's attributes by value, each packed when it is first asked for."""
-
-    __slots__ = ("_key", "_room")
-
-    def __init__(self, key: str) -> None:
-        super().__init__()
-        self._key = wire.string(wire.KEY, key) + wire.VALUE
-        # A field shorter than 128 bytes has lengths of one byte: two of the field, two of its string, and the key.
-        self._room = 0x7F - 3 - len(self._key)
-
-    def __missing__(self, value: Any) -> bytes:
-        packed = wire.string_value(value) if type(value) is str else wire.any_value(value)
-        length = len(packed)
-        if length <= self._room:
-            field = wire.short_field(self._key, packed)
-        else:
-            field = wire.message(wire.SPAN_ATTRIBUTES, self._key + wire.varint(length) + packed)
-        if length <= _CACHED_LENGTH:
-            if len(self) >= _CACHED:
-                self.clear()
-            self[value] = field
-        return field
-
-
-@final
-class Keys(dict[str, Values]):
-    """`Values` by key, each made when it is first asked for. By key, so that one with many values begins anew alone."""
-
-    __slots__ = ()
-
-    def __missing__(self, key: str) -> Values:
-        values = Values(key)
-        _keep(self, key, values)
-        return values
-
-
-@final
 class Encoder:
     """Encodes batches of spans.
 
@@ -108,11 +68,12 @@ class Encoder:
     Attributes:
         strings, integers: the fields of a span's attributes that were seen, by key and value. They are apart, and nothing
             else is kept: 1, 1.0 and True are one key of a dictionary.
+        names: the fields of names that were seen.
         refused: spans left out so far because they could not be encoded.
         reason: why the last of them was left out.
     """
 
-    __slots__ = ("_names", "_read", "_resources", "_said", "_scopes", "integers", "reason", "refused", "strings")
+    __slots__ = ("_read", "_resources", "_said", "_scopes", "integers", "names", "reason", "refused", "strings")
 
     def __init__(self, read: Callable[[Any], Parts] | None = None) -> None:
         self._read = read or parts
@@ -121,7 +82,7 @@ class Encoder:
         self._said: set[str] = set()
         self.strings = Keys()
         self.integers = Keys()
-        self._names: dict[str, bytes] = {}
+        self.names: dict[str, bytes] = {}
         # By identity, with the object itself so that its number is not used again.
         self._resources: dict[int, tuple[Any, bytes]] = {}
         self._scopes: dict[int, tuple[Any, bytes]] = {}
@@ -133,20 +94,27 @@ class Encoder:
             spans: `ReadableSpan`s, or what is `Packed`. One that cannot be encoded is left out and counted in `refused`.
         """
         groups: dict[Any, Group] = {}
+        of_kind: dict[type, list[bytes]] = {}
         resource = scope = bodies = None
         for span in spans:
             try:
-                body = span.otlp(self) if hasattr(span, "otlp") else self.span(span)
+                known = of_kind.get(type(span))
+                if known is not None:
+                    body = span.otlp(self)
+                    known += (wire.SCOPE_SPANS_SPANS, wire.varint(len(body)), body)
+                    continue
+                packs = hasattr(span, "otlp")
+                body = span.otlp(self) if packs else self.span(span)
                 # Spans come in runs: looking a resource up by its value costs more than the span.
                 if bodies is None or span.resource is not resource or span.instrumentation_scope is not scope:
                     resource, scope = span.resource, span.instrumentation_scope
                     bodies = groups.setdefault(resource, {}).setdefault(scope or None, [])
+                if packs:
+                    of_kind[type(span)] = bodies
             except Exception as error:
                 self._refuse(error)
-                bodies = None
                 continue
-            bodies.append(wire.SCOPE_SPANS_SPANS + wire.varint(len(body)))
-            bodies.append(body)
+            bodies += (wire.SCOPE_SPANS_SPANS, wire.varint(len(body)), body)
         return b"".join([self._resource_spans(resource, scopes) for resource, scopes in groups.items()])
 
     def span(self, span: Any) -> bytes:
@@ -161,12 +129,11 @@ class Encoder:
             context.span_id.to_bytes(8, "big"),
         ]
         if context.trace_state:
-            state = ",".join([f"{key}={value}" for key, value in context.trace_state.items()])
-            packed.append(wire.string(wire.SPAN_TRACE_STATE, state))
+            packed.append(self.trace_state(context.trace_state))
         if parent:
             packed.append(wire.SPAN_PARENT_SPAN_ID + parent.span_id.to_bytes(8, "big"))
         packed += (
-            self._names.get(name) or self.name(name),
+            self.names.get(name) or self.name(name),
             _KINDS[span.kind],
             wire.times(span.start_time, span.end_time),
         )
@@ -184,14 +151,19 @@ class Encoder:
         status = span.status
         if status is not None:
             packed.append(self.status(status.status_code, status.description))
-        packed.append(_REMOTE if parent and parent.is_remote else _LOCAL)
+        packed.append(wire.SPAN_REMOTE if parent and parent.is_remote else wire.SPAN_LOCAL)
         return b"".join(packed)
+
+    @staticmethod
+    def trace_state(state: Mapping[str, str]) -> bytes:
+        """Return the field of a span's trace state."""
+        return wire.string(wire.SPAN_TRACE_STATE, ",".join([f"{key}={value}" for key, value in state.items()]))
 
     def name(self, name: str) -> bytes:
         """Return the field of a span's name."""
         field = wire.string(wire.SPAN_NAME, name)
-        if len(name) <= _CACHED_LENGTH:
-            _keep(self._names, name, field)
+        if len(name) <= LONGEST:
+            keep(self.names, name, field)
         return field
 
     def attributes(self, attributes: Mapping[str, Any], add: Callable[[bytes], object]) -> None:
@@ -206,6 +178,14 @@ class Encoder:
             else:
                 add(self.attribute(key, value))
 
+    def share(self, shared: Any) -> bytes:
+        """Pack the `attributes` of an object that many spans share, and keep the bytes in its `packed`."""
+        packed: list[bytes] = []
+        self.attributes(shared.attributes, packed.append)
+        joined = b"".join(packed)
+        shared.packed = joined
+        return joined
+
     def attribute(self, key: str, value: Any) -> bytes:
         """Return the field of one attribute of a span."""
         return self._attribute(wire.SPAN_ATTRIBUTES, key, value)
@@ -215,7 +195,7 @@ class Encoder:
         try:
             return wire.message(tag, wire.key_value(key, value))
         except Exception as error:
-            if key not in self._said and len(self._said) < _CACHED:
+            if key not in self._said and len(self._said) < MOST:
                 self._said.add(key)
                 _logger.error("the attribute %s is not exported: %s", key, error)
             return b""
@@ -279,11 +259,5 @@ def _known(cache: dict[int, tuple[Any, bytes]], given: Any, pack: Callable[[Any]
     found = cache.get(id(given))
     if found is None:
         found = (given, pack(given))
-        _keep(cache, id(given), found)
+        keep(cache, id(given), found)
     return found[1]
-
-
-def _keep(cache: dict[Any, Any], key: object, value: object) -> None:
-    if len(cache) >= _CACHED:
-        cache.clear()
-    cache[key] = value

@@ -30,8 +30,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otelfork import encoder as encoders
-from otelfork import wire
+from otelfork import fields, wire
 from otelfork.encoder import Encoder
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -304,7 +303,7 @@ def _sizes(encoder: Encoder) -> Iterator[int]:
 def test_no_cache_grows_without_bound() -> None:
     """Keys, values, names, resources and scopes without number leave a bounded number of entries."""
     encoder = Encoder()
-    many = encoders._CACHED * 3
+    many = fields.MOST * 3
     for number in range(many):
         scope = InstrumentationScope(str(number))
         span = ReadableSpan(
@@ -320,8 +319,8 @@ def test_no_cache_grows_without_bound() -> None:
             instrumentation_scope=scope,
         )
         encoder.encode([span])
-    sizes = [*_sizes(encoder), len(encoder._names), len(encoder._resources), len(encoder._scopes)]
-    assert max(sizes) <= encoders._CACHED
+    sizes = [*_sizes(encoder), len(encoder.names), len(encoder._resources), len(encoder._scopes)]
+    assert max(sizes) <= fields.MOST
 
 
 @given(st.integers(0, 2**64 - 1))
