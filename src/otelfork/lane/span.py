@@ -22,8 +22,10 @@ from otelfork.encoder import Encoder
 
 _NO_STATE = trace.TraceState()
 _NO_STATUS = trace.Status()
-_UNSET = wire.message(wire.SPAN_STATUS, b"")
-_SPAN_ID = wire.SPAN_SPAN_ID
+# Fields of every span, as names of this module: a name less to look up.
+_TRACE_ID, _SPAN_ID, _PARENT = wire.SPAN_TRACE_ID, wire.SPAN_SPAN_ID, wire.SPAN_PARENT_SPAN_ID
+_PLAIN_LOCAL = wire.message(wire.SPAN_STATUS, b"") + wire.SPAN_LOCAL
+_PLAIN_REMOTE = wire.message(wire.SPAN_STATUS, b"") + wire.SPAN_REMOTE
 MOST_OWN = 64
 """More attributes of our own than this are held as the SDK holds them, so that its limit counts."""
 _SERVER = wire.SPAN_KIND + wire.varint(SpanKind.SERVER.value + 1)
@@ -201,16 +203,19 @@ class RequestSpan(_Base):  # type: ignore[misc]
         parent = self._parent
         name = self._name
         status = self._status
-        packed = [wire.SPAN_TRACE_ID, self._trace_id.to_bytes(16, "big"), _SPAN_ID, self._span_id.to_bytes(8, "big")]
-        flags = wire.SPAN_LOCAL
+        remote = False
+        packed = [_TRACE_ID, self._trace_id.to_bytes(16, "big"), _SPAN_ID, self._span_id.to_bytes(8, "big")]
         if parent is not None:
-            _, span_id, remote, _, state, *_ = parent
+            remote = parent.is_remote
+            state = parent.trace_state
             if state:
                 packed.append(encoder.trace_state(state))
-            packed += (wire.SPAN_PARENT_SPAN_ID, span_id.to_bytes(8, "big"))
-            if remote:
-                flags = wire.SPAN_REMOTE
-        packed += (encoder.names.get(name) or encoder.name(name), _SERVER, wire.times(self._start_time, self._end_time))
+            packed += (_PARENT, parent.span_id.to_bytes(8, "big"))
+        packed += (
+            encoder.names.get(name) or encoder.name(name),
+            _SERVER,
+            wire.times(self._start_time, self._end_time),
+        )
         bounded = self._bounded
         if bounded is None:
             packed.append(self._shared.packed or encoder.share(self._shared))
@@ -219,6 +224,9 @@ class RequestSpan(_Base):  # type: ignore[misc]
         else:
             encoder.attributes(bounded._dict, packed.append)
             packed.append(wire.count(wire.SPAN_DROPPED_ATTRIBUTES, bounded.dropped))
-        packed.append(_UNSET if status is _NO_STATUS else encoder.status(status.status_code, status.description))
-        packed.append(flags)
+        if status is _NO_STATUS:
+            packed.append(_PLAIN_REMOTE if remote else _PLAIN_LOCAL)
+        else:
+            packed.append(encoder.status(status.status_code, status.description))
+            packed.append(wire.SPAN_REMOTE if remote else wire.SPAN_LOCAL)
         return b"".join(packed)
