@@ -20,7 +20,7 @@ FLOORS = {
     "pipelines": 4, "configfile": 4,
     # 3 edges
     "wsgi": 3, "asgi": 3, "exporters": 3, "logs": 3, "recovery": 3, "guests": 3, "generation": 3,
-    "outlets": 3,
+    "outlets": 3, "system": 3, "systemmetrics": 3, "systemfigures": 3,
     # 2 core: requests
     "messages": 2, "body": 2, "exchange": 2, "request": 2, "instruments": 2, "attributes": 2, "routes": 2,
     "frameworks": 2, "propagation": 2, "origin": 2, "hooks": 2, "scope": 2, "environ": 2, "addresses": 2,
@@ -28,13 +28,15 @@ FLOORS = {
     # 2 core: what the SDK stands behind
     "proxies": 2, "lane": 2, "outbox": 2, "streams": 2, "complaints": 2, "identity": 2,
     "samplers": 2, "surroundings": 2, "seats": 2, "logrecords": 2, "exits": 2, "encoder": 2, "fields": 2,
-    "diagnosis": 2,
+    "diagnosis": 2, "fields": 2,
     # 1 leaves
     "semconv": 1, "settings": 1, "scoreboard": 1, "boardfile": 1, "membership": 1, "runs": 1, "forks": 1, "wire": 1,
+    "version": 1,
 }  # fmt: skip
 SDK = {
     "bootstrap", "pipelines", "configfile", "exporters", "guests", "recovery", "logs", "testing", "proxies", "generation",
-    "outlets", "identity", "samplers", "logrecords", "encoder", "lane",
+    "outlets", "identity", "samplers", "logrecords", "encoder", "lane", "system",
+    "systemfigures",
 }  # fmt: skip
 """Rooms that may import opentelemetry.sdk. The request path, the edges, the outbox and the leaves do without it."""
 ENVIRONMENT = {"settings", "cli"}

@@ -279,6 +279,7 @@ def _user_build(providers: Callable[[], Providers]) -> Callable[[], Generation]:
         from opentelemetry.metrics import NoOpMeterProvider
 
         made = providers()
+        guests.keep_providers_home(made.tracer_provider, made.meter_provider, made.logger_provider)
         return Generation(
             made.tracer_provider or NoOpTracerProvider(),
             made.meter_provider or NoOpMeterProvider(),

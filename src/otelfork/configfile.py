@@ -7,12 +7,11 @@ other OTEL_* variables count only where it names them.
 
 from __future__ import annotations
 
-import atexit
 import logging
 from collections.abc import Callable
 from typing import Any
 
-from otelfork import guests, identity
+from otelfork import identity
 from otelfork.settings import SettingsError
 
 VARIABLE = "OTEL_CONFIG_FILE"
@@ -56,17 +55,8 @@ def _build(config: Any) -> tuple[Any, Any, Any]:
     resource = identity.process_resource(file.create_resource(config.resource), None, ())()
     limits = config.attribute_limits
     traces, metrics, logs = config.tracer_provider, config.meter_provider, config.logger_provider
-    made = (
+    return (
         None if traces is None else file.create_tracer_provider(traces, resource, limits),
         None if metrics is None else file.create_meter_provider(metrics, resource),
         None if logs is None else file.create_logger_provider(logs, resource, limits),
     )
-    provider: Any
-    for provider in filter(None, made):
-        # Our own exit code flushes them within one deadline.
-        atexit.unregister(provider.shutdown)
-    # The SDK starts the reader's thread again in a forked child, where it would send the parent's totals once more. The readers
-    # are reached by a private name; without it they do just that, under the parent's identity.
-    for reader in getattr(made[1], "_metric_readers", ()):
-        guests.keep_home(reader)
-    return made

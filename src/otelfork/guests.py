@@ -6,14 +6,16 @@ object: it stays in this process if it exports, and is carried into every later 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from typing import Any
 
-from opentelemetry.sdk._logs import LogRecordProcessor
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from otelfork import forks
@@ -40,14 +42,34 @@ def keep_home(reader: MetricReader) -> MetricReader:
 
     The SDK's periodic reader starts itself again in a forked child, and would export what the parent counted once more.
     """
-    pid, collect = os.getpid(), reader.collect
-
-    def collect_at_home(timeout_millis: float = 10_000) -> None:
-        if os.getpid() == pid:
-            collect(timeout_millis)
-
-    reader.collect = collect_at_home  # type: ignore[method-assign, misc]
+    _at_home(reader, "collect")
     return reader
+
+
+def keep_providers_home(*providers: Any) -> None:
+    """Make the SDK's providers that a user built end with this process: a child neither collects, ends nor exports what is theirs.
+
+    Our own exit code flushes them; theirs would run in each child. Private names used: `MeterProvider._metric_readers` and
+    `TracerProvider._active_span_processor`. Without them the SDK repeats the parent's counts and open spans in children.
+    """
+    for provider in providers:
+        if not isinstance(provider, TracerProvider | MeterProvider | LoggerProvider):
+            continue
+        atexit.unregister(provider.shutdown)
+        for reader in getattr(provider, "_metric_readers", ()):
+            keep_home(reader)
+        processors = getattr(provider, "_active_span_processor", None)
+        if processors is not None:
+            _at_home(processors, "on_end")
+
+
+def _at_home(owner: Any, name: str) -> None:
+    pid, method = os.getpid(), getattr(owner, name)
+
+    def at_home(*arguments: Any, **keywords: Any) -> Any:
+        return method(*arguments, **keywords) if os.getpid() == pid else None
+
+    setattr(owner, name, at_home)
 
 
 def exports(processor: object) -> bool:

@@ -136,3 +136,60 @@ span("s")
 """
     )
     assert {"span s parent": 1, "ours s parent": 1} == counted(lines)
+
+
+PROVIDERS = """
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+class Periodic(Points, MetricExporter):
+    def __init__(self): MetricExporter.__init__(self)
+    def force_flush(self, *args, **kwargs): return True
+def build():
+    tracers = TracerProvider()
+    tracers.add_span_processor(BatchSpanProcessor(Spans(), schedule_delay_millis=60_000))
+    meters = MeterProvider([PeriodicExportingMetricReader(Periodic(), export_interval_millis=60_000)])
+    return otelfork.Providers(tracers, meters)
+otelfork.configure(providers=build)
+counter = metrics.get_meter("m").create_counter("c")
+"""
+
+
+def test_the_users_own_set_written_as_in_the_sdks_manual_repeats_nothing():
+    """Counts and open spans of the parent stay the parent's, also at the exits, which the SDK's providers register for."""
+    lines = run(
+        PROVIDERS
+        + """
+counter.add(1000)
+with trace.get_tracer("t").start_as_current_span("outer"):
+    pid = os.fork()
+if pid == 0:
+    span("inner")
+    counter.add(10)
+    sys.exit()
+reaped([pid])
+"""
+    )
+    assert {"span inner child", "point c 10 child", "span outer parent", "point c 1000 parent"} == set(lines)
+
+
+def test_without_the_private_names_of_the_sdk_the_users_own_set_still_works():
+    """What a later SDK calls otherwise costs the guard against repeats, and nothing else."""
+    lines = run(
+        """
+from otelfork import guests
+import builtins
+def without(owner, name, *default):
+    return default[0] if name in {"_metric_readers", "_active_span_processor"} else builtins.getattr(owner, name, *default)
+guests.getattr = without
+"""
+        + PROVIDERS
+        + """
+span("s")
+counter.add(1)
+out(otelfork.flush(5))
+os._exit(0)
+"""
+    )
+    assert {"span s parent": 1, "point c 1 parent": 1, "True": 1} == counted(lines)
