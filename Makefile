@@ -35,10 +35,13 @@ format: $(STAMP)  ## let ruff put the files in order
 bench: $(STAMP)  ## compare with the peers
 	$(BIN)/python -m benchmarks
 
-test-all:        ## the tests on every supported Python that is on this machine
-	@for version in 3.10 3.11 3.12 3.13; do \
-	  $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
-	done
+# An interpreter of pyenv is found though its shim is not active.
+interpreter = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python$(1)) python$(1))
+test-%:          # the tests on one version of Python: make test-3.12
+	$(MAKE) test PYTHON=$(call interpreter,$*) VENV=.venv-$*
+
+test-all:        ## the tests on every supported Python; all of them have to be on this machine
+	$(MAKE) test-3.10 && $(MAKE) test-3.11 && $(MAKE) test-3.12 && $(MAKE) test-3.13
 
 clean:           ## remove what the other commands made
 	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache dist
