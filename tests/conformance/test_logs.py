@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.conformance.driving import Sent, drive
 from tests.conformance.rows import PROGRAMS, Row
@@ -22,6 +23,10 @@ UWSGI = ("{uwsgi}", "--http-socket", "127.0.0.1:{port}", "--master", "--processe
 ROWS = {
     "gunicorn --preload": ((*GUNICORN, "--preload", "logging_wsgi:app"), "gunicorn.access"),
     "gunicorn": ((*GUNICORN, "logging_wsgi:app"), "gunicorn.access"),
+    "gunicorn --log-config": (
+        (*GUNICORN, "--preload", "--log-config", "{programs}/logging.ini", "logging_wsgi:app"),
+        "gunicorn.access",
+    ),
     "gunicorn --preload recycling": (
         (*GUNICORN, "--preload", "--max-requests", "10", "logging_wsgi:app"),
         "gunicorn.access",
@@ -87,7 +92,11 @@ def test_each_line_leaves_once_in_its_request_s_trace(name: str, receiver: Recei
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "way", ["basicConfig", *(pytest.param(way, marks=pytest.mark.slow) for way in ("force", "dictConfig", "memory"))]
+    "way",
+    [
+        "basicConfig",
+        *(pytest.param(way, marks=pytest.mark.slow) for way in ("force", "dictConfig", "fileConfig", "memory")),
+    ],
 )
 def test_a_master_s_lines_leave_once(way: str, receiver: Receiver, tmp_path: Path):
     """What a preloading master logged before the fork is not repeated by its workers, however logging is set up after us."""
@@ -137,3 +146,21 @@ def test_lines_after_an_explicit_configure_in_the_master_leave_once(protocol: st
     mine = [(log.body, log.resource["process.pid"]) for log in receiver.logs if log.scope.name == "shop.conf"]
     assert [("configured", master), ("leaving", master), ("ready", master)] == sorted(mine), server.output[-3000:]
     assert told(sent) == of(receiver.logs, "shop")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_killed_worker_s_lines_leave_once(receiver: Receiver, tmp_path: Path):
+    """SIGKILL to a worker whose lines are exported: nothing of it is repeated, its successor's lines are its own."""
+    row = Row(name="killed", command=ROWS["gunicorn --preload"][0], application=PROGRAMS)
+    environment = {**receiver.environment(HTTP), **ON, "OTEL_BLRP_SCHEDULE_DELAY": "50"}
+    with serve(row, environment, tmp_path, 60) as server:
+        server.wait_until_ready()
+        sent = drive(server, 30)
+        assert receiver.wait_for(lambda received: len(of(received.logs, "shop")) == 30, 20)
+        psutil.Process(sent[0].pid).kill()
+        server.wait_until_idle()
+        sent += drive(server, 30)
+        server.stop()
+    receiver.wait_until_quiet()
+    assert told(sent) == of(receiver.logs, "shop"), server.output[-3000:]

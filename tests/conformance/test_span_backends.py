@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.collecting import collecting
 from tests.conformance.driving import drive
@@ -58,6 +60,35 @@ def test_each_request_is_one_server_span_of_who_answered(name: str, backend: str
             sent = drive(server, requests)
             if row.stop_idle:
                 server.wait_until_idle()
+            server.stop()
+        seen = [span for posted in collector.posted for span in read(posted.body)]
+    assert sorted((one.trace_id, one.span_id, one.pid) for one in sent) == sorted(seen), server.output[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_killed_worker_takes_nothing_exported_with_it(backend: str, tmp_path: Path):
+    """SIGKILL to a worker that has exported: its successor sends its own spans, nothing is lost or doubled."""
+    (row,) = (row for row in ROWS if row.name == SERVERS[0])
+    path, read = BACKENDS[backend]
+    with collecting(202) as collector:
+        environment = {
+            "OTEL_TRACES_EXPORTER": backend,
+            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_LOGS_EXPORTER": "none",
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+            f"OTEL_EXPORTER_{backend.upper()}_ENDPOINT": collector.url(path),
+        }
+        with serve(row, environment, tmp_path, 60) as server:
+            server.wait_until_ready()
+            sent = drive(server, 30)
+            deadline = time.monotonic() + 20
+            while sum(len(read(one.body)) for one in list(collector.posted)) < 30 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            psutil.Process(sent[0].pid).kill()
+            server.wait_until_idle()
+            sent += drive(server, 30)
             server.stop()
         seen = [span for posted in collector.posted for span in read(posted.body)]
     assert sorted((one.trace_id, one.span_id, one.pid) for one in sent) == sorted(seen), server.output[-3000:]

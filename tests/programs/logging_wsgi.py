@@ -7,6 +7,7 @@ import logging
 import logging.config
 import logging.handlers
 import os
+from pathlib import Path
 
 from otelfork import OtelMiddleware
 
@@ -34,6 +35,9 @@ WAYS = {
             "handlers": {"out": {"class": "logging.StreamHandler"}},
             "root": {"handlers": ["out"], "level": "INFO"},
         }
+    ),
+    "fileConfig": lambda: logging.config.fileConfig(
+        Path(__file__).with_name("logging.ini"), disable_existing_loggers=False
     ),
     # Handlers that hold records until logging.shutdown(), which a forked child inherits with the handlers.
     "memory": lambda: logging.basicConfig(
