@@ -127,11 +127,16 @@ def warm() -> None:
     Nothing is recorded, and nothing stays: a first use in a cold process costs three times as much.
     """
     empty = Resource.get_empty()
-    tracer = TracerProvider(resource=empty, shutdown_on_exit=False, id_generator=ProcessIdGenerator()).get_tracer("warm")
+    tracer = TracerProvider(resource=empty, shutdown_on_exit=False, id_generator=ProcessIdGenerator()).get_tracer(
+        "warm"
+    )
     with tracer.start_as_current_span("warm", attributes={"warm": True}):
         pass
     reader = InMemoryMetricReader()
-    provider = sdk_metrics.MeterProvider([reader], resource=empty, shutdown_on_exit=False)
+    never = (
+        sdk_metrics.AlwaysOffExemplarFilter()
+    )  # not the environment's, which the SDK reads with another spelling than ours
+    provider = sdk_metrics.MeterProvider([reader], resource=empty, shutdown_on_exit=False, exemplar_filter=never)
     provider.get_meter("warm").create_histogram("warm").record(1, {"warm": True})
     reader.collect()
     LoggerProvider(resource=empty, shutdown_on_exit=False).get_logger("warm")
