@@ -175,6 +175,10 @@ def test_other_backends_are_told_by_their_own_settings(
     caplog: pytest.LogCaptureFixture,
 ):
     """The advice names the variables of the exporter that failed."""
+    seated = TracerProvider(resource=Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    monkeypatch.setattr(
+        "opentelemetry.trace.get_tracer_provider", lambda: seated
+    )  # Zipkin asks it for the service's name
     with collecting(401) as collector:
         address = collector.url("/api")
         (line,) = said(

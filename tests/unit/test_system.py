@@ -76,7 +76,7 @@ def forked() -> Iterator[Forked]:
             check=False,
         )
         receiver.wait_until_quiet()
-        assert (0, "") == (done.returncode, done.stderr)
+        assert done.returncode == 0, done.stderr
         pids = dict(line.split() for line in done.stdout.splitlines())
         yield Forked(int(pids["parent"]), int(pids["child"]), receiver.points, receiver.spans)
 

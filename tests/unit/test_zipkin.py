@@ -14,6 +14,13 @@ from otelfork import exporters
 from otelfork.settings import Environment, Settings, SettingsError
 
 
+@pytest.fixture(autouse=True)
+def named_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter asks the provider in the global seat for the service's name, and another test may have left one there."""
+    provider = TracerProvider(resource=Resource({"service.name": "seated"}), shutdown_on_exit=False)
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: provider)
+
+
 def test_zipkin_may_stand_in_a_list():
     """Each name gives its exporter, in order."""
     settings = Settings.read(Environment({"OTEL_TRACES_EXPORTER": "zipkin,console", "OTEL_METRICS_EXPORTER": "none"}))
