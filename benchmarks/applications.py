@@ -21,7 +21,7 @@ HEADERS = (
     ("x-request-id", "7f1f6f0e-6a5b-4e1c-9a53-2c9b1a0b6a11"),
 )
 """Eleven; `traceparent` or `dnt` is the twelfth."""
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+_TRACES = 0x0AF7651916CD43DD8448EB2100000000
 
 PHASES = ("traceparent", "none", "unsampled", "excluded")
 PATHS = {"excluded": "/health"}
@@ -30,7 +30,7 @@ PATHS = {"excluded": "/health"}
 def twelfth(phase: str, number: int) -> tuple[str, str]:
     """Return the header that differs between the phases."""
     if phase in {"traceparent", "unsampled"}:
-        return "traceparent", f"00-{TRACE_ID}-{number + 1:016x}-{'01' if phase == 'traceparent' else '00'}"
+        return "traceparent", f"00-{_TRACES + number:032x}-{number + 1:016x}-{'01' if phase == 'traceparent' else '00'}"
     return "dnt", "1"
 
 

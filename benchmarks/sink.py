@@ -18,15 +18,17 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 _SERVER = 2  # SPAN_KIND_SERVER
+_DELTA = 1  # AGGREGATION_TEMPORALITY_DELTA
 
 
 class Counts:
-    """What arrived; metrics are cumulative, so the last value of each series counts."""
+    """What arrived. Of a cumulative series the last value counts; deltas are added up and never cleared, to look like one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spans: Counter[str] = Counter()
         self._series: dict[Any, int] = {}
+        self._delta = 0
 
     def spans(self, body: bytes) -> None:
         """Count the spans of an OTLP request, and those that are requests."""
@@ -51,16 +53,19 @@ class Counts:
             for metric in (metric for scope in group.scope_metrics for metric in scope.metrics):
                 if metric.name != "http.server.request.duration":
                     continue
+                histogram = getattr(metric, metric.WhichOneof("data"))
                 with self._lock:
-                    for point in metric.histogram.data_points:
+                    for point in histogram.data_points:
                         what = tuple(sorted(attribute.SerializeToString() for attribute in point.attributes))
-                        self._series[who, what, point.start_time_unix_nano] = point.count
+                        delta = histogram.aggregation_temporality == _DELTA
+                        self._delta += point.count if delta else 0
+                        self._series[who, what, point.start_time_unix_nano] = 0 if delta else point.count
 
     def take(self) -> dict[str, int]:
         """Return the counts and begin anew."""
         with self._lock:
             counts = {"spans": self._spans["spans"], "requests": self._spans["requests"]}
-            counts["measured"] = sum(self._series.values())
+            counts["measured"] = sum(self._series.values()) + self._delta
             self._spans.clear()
             self._series.clear()
         return counts
