@@ -189,7 +189,7 @@ def configure(
         telemetry = _bootstrap.install(settings, _build(plan))
     _bootstrap.guests.explicit = True
     _bootstrap.take_seats()
-    exits.handle_sigterm()
+    exits.handle_signals()
     _announce(settings)
     return telemetry
 

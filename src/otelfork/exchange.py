@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from otelfork import attributes, semconv
+from otelfork import attributes, exits, semconv
 from otelfork.addresses import resolve
 from otelfork.hooks import once
 from otelfork.instruments import Instruments
@@ -35,6 +35,7 @@ DISCONNECT = "client_disconnect"
 INCOMPLETE = "incomplete_response"
 """`error.type` of a request that the application ended without a complete response."""
 
+_CAUSES = {exits.TIMEOUT: "the server ended the worker, which had not answered for too long"}
 _URL_HEADERS = frozenset({"referer", "location", "content-location", "origin"})
 
 
@@ -142,8 +143,9 @@ class Exchange:
         if self.ended:
             return
         try:
-            self._error_type = _qualified_name(type(error))
-            self._failed = f"{self._error_type}: {_message(error)}"
+            cause = exits.cause() if isinstance(error, SystemExit) else None
+            self._error_type = cause or _qualified_name(type(error))
+            self._failed = f"{self._error_type}: {_message(error)}" if cause is None else _CAUSES.get(cause, cause)
             self.span.record_exception(error)
         except Exception:
             once("an exception could not be recorded", "fail")

@@ -18,7 +18,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from otelfork import forks
+from otelfork import forks, runs
+
+TIMEOUT = "timeout"
+"""The cause of an end by SIGABRT from gunicorn's arbiter: the worker has not reported for too long."""
+ABORT_SECONDS = 0.7
+"""What a flush may take after that SIGABRT: a second later comes SIGKILL."""
 
 _logger = logging.getLogger("otelfork")
 
@@ -26,13 +31,14 @@ _logger = logging.getLogger("otelfork")
 class _Exit:
     """How far this process has come on its way out."""
 
-    __slots__ = ("draining", "pid", "spent", "watching")
+    __slots__ = ("cause", "draining", "pid", "spent", "watching")
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.spent = 0.0
         """Seconds that unsuccessful flushes took. Not the time since the first: between SIGTERM and the end a job may finish."""
         self.draining = False
+        self.cause: str | None = None
         self.watching = False
 
 
@@ -69,8 +75,9 @@ def flush() -> bool:
     """
     leaving = _here()
     began = time.monotonic()
+    budget = _timeout if leaving.cause is None else min(_timeout, ABORT_SECONDS)
     try:
-        done = forks.flush(max(0.0, _timeout - leaving.spent))
+        done = forks.flush(max(0.0, budget - leaving.spent))
     except Exception:
         _logger.exception("telemetry could not be flushed at the exit")
         done = False
@@ -84,12 +91,18 @@ def draining() -> bool:
     return _exit.draining and _exit.pid == os.getpid()
 
 
+def cause() -> str | None:
+    """Return why this process is being ended against its will (`TIMEOUT`), or None."""
+    return _exit.cause if _exit.pid == os.getpid() else None
+
+
 def finish_request() -> None:
     """Flush at the end of a request while draining: nobody will run our exit code after the last one."""
     leaving = _here()
     if leaving.draining:
-        # Requests that finish late in a long graceful stop must not find the time used up by the signal's own flush.
-        leaving.spent = 0.0
+        if leaving.cause is None:
+            # Requests that finish late in a long graceful stop must not find the time used up by the signal's own flush.
+            leaving.spent = 0.0
         flush()
 
 
@@ -105,6 +118,7 @@ def register() -> None:
         util.Finalize(None, flush, exitpriority=-100)
     _register_celery()
     _register_uwsgi()
+    _register_gunicorn()
 
 
 def _register_celery() -> None:
@@ -135,6 +149,26 @@ def _uwsgi_exit() -> None:
     flush()
 
 
+def _register_gunicorn() -> None:
+    """See the SIGABRT by which gunicorn's arbiter ends a worker that timed out. The worker's own set-up is over by its first use.
+
+    A sync worker's handler raises SystemExit in the request that hangs; uvicorn's class leaves the default action, and the asgi
+    worker's handler waits for the loop that is blocked.
+    """
+    if "gunicorn.arbiter" in sys.modules and runs.in_gunicorn_worker():
+        _handle(signal.SIGABRT, _Abort)
+
+
+def handle_signals() -> None:
+    """Flush at SIGTERM and SIGINT, where nothing else of ours would run (see `handle_sigterm`).
+
+    SIGINT is left to Python where it raises KeyboardInterrupt: `atexit` runs then, and asyncio looks for just that handler.
+    """
+    handle_sigterm()
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        _handle(signal.SIGINT, _Interrupt)
+
+
 def handle_sigterm() -> bool:
     """Flush at SIGTERM, then do what would have been done. Only on the main thread, over the default or a handler.
 
@@ -142,15 +176,19 @@ def handle_sigterm() -> bool:
         Whether the handler is in place. It is not where SIGTERM is ignored, where a handler was set in C, where
         `OTELFORK_SIGNALS=0`, or outside the main thread (`signal.signal` raises ValueError there).
     """
+    return _handle(signal.SIGTERM, _Handler)
+
+
+def _handle(number: int, made: type[_Handler]) -> bool:
     if not _signals_allowed or threading.current_thread() is not threading.main_thread():
         return False
-    previous = signal.getsignal(signal.SIGTERM)
+    previous = signal.getsignal(number)
     if isinstance(previous, _Handler):
         return True
     if previous is None or previous is signal.SIG_IGN:
         return False
     try:
-        signal.signal(signal.SIGTERM, _Handler(previous))
+        signal.signal(number, made(previous))
     except ValueError:  # a subinterpreter: its main thread is not the process's
         return False
     return True
@@ -168,11 +206,43 @@ class _Handler:
         """Mark the process as leaving, flush, and go on to the handler that was there."""
         _here().draining = True
         flush()
+        self.go_on(number, frame)
+
+    def go_on(self, number: int, frame: FrameType | None) -> None:
+        """Do what would have been done without us."""
         if callable(self.previous):
             self.previous(number, frame)
             return
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+class _Interrupt(_Handler):
+    """Our SIGINT handler: the program may well go on after its own, so it is not taken for the end."""
+
+    __slots__ = ()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Flush, and go on to the handler that was there."""
+        flush()
+        self.go_on(number, frame)
+
+
+class _Abort(_Handler):
+    """Our SIGABRT handler in a gunicorn worker, which has a second left to live."""
+
+    __slots__ = ()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note on the scoreboard how this process ends, before anything that may take time, and flush last."""
+        leaving = _here()
+        leaving.cause, leaving.draining = TIMEOUT, True
+        forks.mark(TIMEOUT)
+        if not callable(self.previous):
+            flush()
+        # A sync worker's handler raises SystemExit here: the request ends with its stack, then comes the flush.
+        self.go_on(number, frame)
+        flush()
 
 
 def watch() -> None:

@@ -70,9 +70,18 @@ class Generation:
 
     def flush(self, deadline: float) -> bool:
         """See `forks.Generation.flush`: our outbox and the user's own providers at the same time."""
+        board = self.board
+        ended = board.kept() if board is not None else ()
         helpers = [_background(_flusher(each, deadline)) for each in self._flushable()]
         delivered = self.outbox is None or self.outbox.flush(deadline)
+        if delivered and board is not None:
+            board.release(ended)
         return _joined(helpers, deadline) and delivered
+
+    def mark(self, ended: str) -> None:
+        """See `forks.Generation.mark`."""
+        if self.board is not None:
+            self.board.mark(ended)
 
     def shutdown(self, deadline: float) -> bool:
         """See `forks.Generation.shutdown`."""

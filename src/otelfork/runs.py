@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -80,12 +81,19 @@ def _supervisor() -> int | None:
     if parent is not None and parent.pid is not None:
         return int(parent.pid)
     if "gunicorn.arbiter" in sys.modules:
-        return os.getppid() if _in_gunicorn_worker() else os.getpid()
+        return os.getppid() if in_gunicorn_worker() else os.getpid()
     return None
 
 
-def _in_gunicorn_worker() -> bool:
-    """Tell a gunicorn worker from its arbiter: the main thread of a worker runs inside `Arbiter.spawn_worker`."""
+def in_gunicorn_worker() -> bool:
+    """Tell a gunicorn worker from its arbiter: the worker handles SIGUSR1 itself, or runs inside `Arbiter.spawn_worker`.
+
+    The handler is gunicorn's documented interface for log rotation. A gevent worker's main greenlet is on no thread's stack; the
+    asgi worker's handlers belong to its loop.
+    """
+    worker = getattr(sys.modules.get("gunicorn.workers.base"), "Worker", None)
+    if worker is not None and isinstance(getattr(signal.getsignal(signal.SIGUSR1), "__self__", None), worker):
+        return True
     frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented in `sys`
     while frame is not None:
         code = frame.f_code

@@ -16,7 +16,7 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import final
 
@@ -67,7 +67,7 @@ class Scoreboard:
     """
 
     __slots__ = (
-        "_free", "_lock", "_map", "_path", "_rows", "_slot_size", "_slots", "bits",
+        "_condemned", "_free", "_kept", "_lock", "_map", "_path", "_rows", "_slot_size", "_slots", "bits",
         "directory", "missed", "pid", "run", "service", "slot",
     )  # fmt: skip
 
@@ -80,6 +80,9 @@ class Scoreboard:
         self._rows = rows
         self._slot_size = -(-(rows + 1) * ROW // PAGE) * PAGE
         self.pid = os.getpid()
+        self._condemned = False
+        self._kept: list[int] = []
+        """Rows whose requests ended after the process was marked: cleared when their spans are out, else found by a survivor."""
         self.missed = 0
         """Requests that found no free row."""
         try:
@@ -113,7 +116,22 @@ class Scoreboard:
     def end(self, row: int) -> None:
         """Note that a request has ended. Row -1 is none."""
         # A child that was forked inside the request shares the memory, but the row is its parent's.
-        if row > 0 and os.getpid() == self.pid:
+        if row <= 0 or os.getpid() != self.pid:
+            return
+        if self._condemned:
+            self._kept.append(row)
+            return
+        self._map[row * ROW + STATE] = FREE
+        self._free.append(row)
+
+    def kept(self) -> Sequence[int]:
+        """Return the rows of requests that ended in a process marked for its end: a flush from now on sends their spans."""
+        return tuple(self._kept)
+
+    def release(self, rows: Sequence[int]) -> None:
+        """Clear rows whose spans were sent."""
+        for row in rows:
+            self._kept.remove(row)
             self._map[row * ROW + STATE] = FREE
             self._free.append(row)
 
@@ -122,7 +140,8 @@ class Scoreboard:
         U64.pack_into(self._map, HEARTBEAT, time.time_ns())
 
     def mark(self, ended: str) -> None:
-        """Note how this process is about to end, for whoever finds its rows."""
+        """Note how this process is about to end, for whoever finds its rows; none is cleared from now on before `release`."""
+        self._condemned = True
         self._map[END : END + 16] = ended.encode()[:16].ljust(16, b"\0")
 
     def leads(self) -> bool:

@@ -34,7 +34,9 @@ def write_result() -> Callable[[dict[str, object]], None]:
     def write(result: dict[str, object]) -> None:
         if folder:
             name = re.sub(
-                r"[^a-z0-9]+", "-", f"{result['row']} {result.get('protocol', result.get('mutation'))}".lower()
+                r"[^a-z0-9]+",
+                "-",
+                f"{result['row']} {result.get('protocol', result.get('mutation', result.get('way')))}".lower(),
             )
             Path(folder, f"{name}.json").write_text(json.dumps(result), encoding="utf-8")
 

@@ -135,7 +135,7 @@ def serve(
         process = subprocess.Popen(
             [part.format(**places) for part in row.command],
             cwd=folder,
-            env=_environment(row, environment, python_path),
+            env=_environment(row, {"OTELFORK_RUN_DIR": str(folder / "run"), **environment}, python_path),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

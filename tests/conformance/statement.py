@@ -71,8 +71,8 @@ def account(
         received=len(pairs),
         lost=len(sent) - len(pairs),
         doubled=sum(map(len, servers.values())) - len(pairs),
-        histogram=_total(points, DURATION),
-        counted=_total(points, work_counter),
+        histogram=total(points, DURATION),
+        counted=total(points, work_counter),
         children=_children(spans, pairs, work_span),
         strangers=sum(span.resource.get("process.pid") != request.pid for request, span in pairs),
         shared_ids=_shared_ids(pairs),
@@ -86,7 +86,7 @@ def _children(spans: Iterable[ReceivedSpan], pairs: Iterable[tuple[Sent, Receive
     return sum(span.name == name and (span.trace_id, span.parent_span_id) in parents for span in spans)
 
 
-def _total(points: Iterable[ReceivedPoint], name: str) -> int:
+def total(points: Iterable[ReceivedPoint], name: str) -> int:
     """Sum the last value of each cumulative series, and every value of a delta one.
 
     A series is told by who sent it (instance id) since when (start time), with which attributes.

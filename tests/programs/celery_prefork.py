@@ -1,4 +1,7 @@
-"""python celery_prefork.py REQUESTS: starts a celery prefork worker, hands it tasks, stops it with SIGTERM."""
+"""python celery_prefork.py REQUESTS [OPTION...]: starts a celery prefork worker, hands it tasks, stops it with SIGTERM.
+
+The options are celery's, such as --max-tasks-per-child 10.
+"""
 
 import os
 import subprocess
@@ -7,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 
-def main(requests: int) -> int:
+def main(requests: int, *options: str) -> int:
     """Pass the worker's lines on until each task has told of its request, then end the worker."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CELERY_FOLDER"] = folder
@@ -16,7 +19,7 @@ def main(requests: int) -> int:
         for _ in range(requests):
             work.delay()
         command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", "--pool", "prefork"]
-        command += ["--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        command += ["--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat", *options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent) as worker:
             told = 0
             for line in worker.stdout:
@@ -29,4 +32,4 @@ def main(requests: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), *sys.argv[2:]))

@@ -322,3 +322,34 @@ def test_a_request_that_finishes_while_draining_is_flushed_at_once():
         environment=QUIET,
     )
     assert ["request", "span before parent", "span draining parent"] == lines
+
+
+@pytest.mark.parametrize("before", ["signal.SIG_DFL", "lambda *_: os._exit(7)"])
+def test_sigint_is_handled_where_python_would_not_leave_in_order(before):
+    """The default action, or a handler of the program: what was recorded leaves first."""
+    _, lines, _ = outcome(f"""
+        signal.signal(signal.SIGINT, {before})
+        configure()
+        span("s")
+        os.kill(MAIN, signal.SIGINT)
+        signal.pause()
+    """)
+    assert ["span s parent"] == lines
+
+
+def test_pythons_own_sigint_handler_is_left_alone():
+    """asyncio installs its handling of Ctrl-C only over that one; atexit runs after KeyboardInterrupt anyway."""
+    lines = run("""
+        configure()
+        out(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    """)
+    assert ["True"] == lines
+
+
+def test_an_aborted_process_has_less_time(spent):
+    """After gunicorn's SIGABRT comes SIGKILL: a second is all there is."""
+    _, given, answers = spent
+    answers += [(0.1, True)]
+    exits._exit.cause = exits.TIMEOUT
+    exits.flush()
+    assert [exits.ABORT_SECONDS] == given

@@ -248,3 +248,21 @@ def test_long_path_is_cut_and_odd_bytes_survive(tmp_path: Path) -> None:
     killed(tmp_path / "run", lambda own: begin(own, "GET /" + "é" * 400) and None)
     (orphan,) = board.orphans()
     assert ("GET", True, True) == (orphan.method, orphan.path.startswith("/éé"), len(orphan.path) < 184)
+
+
+def test_rows_of_a_marked_process_stay_until_they_are_released(tmp_path: Path) -> None:
+    """A request that ends after the mark is found by a survivor, unless its span was sent before the process died."""
+    left: dict[bool, int] = {}
+    for released in (False, True):
+        board = Scoreboard(tmp_path / str(released), RUN, "shop")
+
+        def work(own: Scoreboard, *, released: bool = released) -> None:
+            row = begin(own)
+            own.mark("timeout")
+            own.end(row)
+            if released:
+                own.release(own.kept())
+
+        killed(tmp_path / str(released), work)
+        left[released] = len(board.orphans())
+    assert {False: 1, True: 0} == left
