@@ -12,12 +12,15 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from otelfork import diagnosis
 
 SAY_EVERY_SECONDS = 60.0
+_PATIENT_TRIES = 3
+"""Failed tries after which it is said that telemetry waits."""
+_WARNINGS = 100
 _logger = logging.getLogger("otelfork")
 _HEARD = ("opentelemetry.exporter.", "otelfork.exporters.")
 _FIX = (
@@ -57,6 +60,8 @@ class Complaints:
         self._why = ""
         self._advised: set[diagnosis.Advice] = set()
         self._silent_until = 0.0
+        self._reading = threading.Lock()
+        self._warned: set[str] = set()
 
     def dropped(self, signal: str, reason: str) -> None:
         """Count a record that was not even queued. Called on the request path: no lock, no log."""
@@ -72,6 +77,37 @@ class Complaints:
         self._advise(exporter, heard, failed=True)
         if heard or not self._why:
             self._why = f"{type(exporter).__name__}: {heard[-1] if heard else 'no reason given'}"
+
+    def lost(self, signal: str, reason: str, count: int) -> None:
+        """Count records that were given up. For the threads that export."""
+        self._lost[(signal, reason)] += count
+
+    def rejected(self, signal: str, exporter: object, count: int, message: str) -> None:
+        """Count records that the collector did not take of a batch that it accepted (OTLP: partial success)."""
+        self._lost[(signal, "rejected")] += count
+        self._why = f"{type(exporter).__name__}: {message or 'partial success, no reason given'}"
+        if not count and message not in self._warned and len(self._warned) < _WARNINGS:
+            self._warned.add(message)
+            _logger.warning("the collector took all %s and says: %s", signal, message[:300])
+
+    def delayed(self, exporter: object, heard: Sequence[str], *, tries: int) -> None:
+        """Note a failed try that is repeated; `tries` since the last success. Nothing is lost yet."""
+        self._advise(exporter, heard, failed=tries > 1)
+        if heard:
+            self._why = f"{type(exporter).__name__}: {heard[-1]}"
+        if tries > _PATIENT_TRIES:
+            self._say_once("telemetry waits, and is tried again: %s", self._why)
+
+    def undelivered(self, waiting: Mapping[str, int]) -> None:
+        """Say what a flush could not deliver before its deadline: at an exit it is lost."""
+        what = ", ".join(f"{count} {signal}" for signal, count in waiting.items() if count) or "metrics"
+        self._say_once("not delivered before the deadline: %s; %s", what, self._why or "no time left")
+
+    def _say_once(self, message: str, *words: str) -> None:
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + SAY_EVERY_SECONDS
+            _logger.error(message, *words)
 
     def _advise(self, exporter: object, heard: Sequence[str], *, failed: bool) -> None:
         """Say once what setting to change: at once where waiting will not help, else after the second failed try.
@@ -90,12 +126,14 @@ class Complaints:
             _logger.error("telemetry cannot be delivered: %s; %s (%s)", advice.what, advice.change, message[:300])
 
     def totals(self) -> dict[tuple[str, str], int]:
-        """Return the records lost so far by (signal, reason). For the exporter thread."""
-        for key, drops in list(self._counters.items()):
-            # Reading an itertools.count is one more step of it: subtract the reads.
-            self._lost[key] = next(drops) - self._reads[key]
-            self._reads[key] += 1
-        return {key: count for key, count in self._lost.items() if count}
+        """Return the records lost so far by (signal, reason)."""
+        totals = Counter(self._lost)
+        with self._reading:
+            for key, drops in list(self._counters.items()):
+                # Reading an itertools.count is one more step of it: subtract the reads.
+                totals[key] += next(drops) - self._reads[key]
+                self._reads[key] += 1
+        return {key: count for key, count in totals.items() if count}
 
     def say(self) -> None:
         """Log what was lost since the last line; the first time at once, then at most once a minute."""

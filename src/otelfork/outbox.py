@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from opentelemetry import context as context_api
 
+from otelfork.backoff import Backoff
 from otelfork.complaints import Complaints
 from otelfork.settings import BatchSettings
 from otelfork.streams import Exporter, Stream
@@ -34,7 +35,11 @@ _SUPPRESS_INSTRUMENTATION = "suppress_instrumentation"
 
 
 class Reader(Protocol):
-    """A pulling side of the metrics: collects and exports once (see `pipelines.OutboxReader`)."""
+    """A pulling side of the metrics: collects and exports once (see `outlets.OutboxReader`)."""
+
+    @property
+    def backoff(self) -> Backoff:
+        """When to collect again after a failure that may pass."""
 
     def collect_and_export(self, timeout: float) -> bool:
         """Collect all instruments and export them; seconds; tell whether they were handed over."""
@@ -44,10 +49,12 @@ class Reader(Protocol):
 
 
 class _Flush:
-    __slots__ = ("deadline", "done")
+    __slots__ = ("again", "deadline", "done")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
+        self.again = math.inf
+        """When to go on with it (monotonic), after something failed that may pass."""
         # A SimpleQueue and not an Event: its put and get are safe in a signal handler that interrupts another put.
         self.done: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
@@ -70,16 +77,23 @@ class Outbox:
         self._commands: queue.SimpleQueue[object] = queue.SimpleQueue()
         # Reentrant: an observable callback may fork, and then the `before` hook runs on the exporter thread itself.
         self._gate = threading.RLock()
+        self._flushes: list[_Flush] = []
         self._working = False
         """Whether the holder of the gate is exporting: a callback or a signal handler may ask for a flush meanwhile."""
         self._thread: threading.Thread | None = None
         self._stopped = False
 
     def stream(
-        self, name: str, settings: BatchSettings, build: Callable[[], Sequence[Exporter[Sequence[_T]]]]
+        self,
+        name: str,
+        settings: BatchSettings,
+        build: Callable[[], Exporter[Sequence[_T]]],
+        *,
+        kind: type[Stream[_T]] = Stream,
+        **options: Any,
     ) -> Stream[_T]:
-        """Add a signal's queue."""
-        added: Stream[_T] = Stream(name, settings, build, self._wake, self._complaints)
+        """Add a queue in front of one exporter; `kind` is Stream or a subclass, `options` are its keyword arguments."""
+        added = kind(name, settings, build, self.wake, self._complaints, **options)
         self.streams.append(added)
         return added
 
@@ -122,7 +136,8 @@ class Outbox:
         if thread is not None and thread is not threading.current_thread():
             thread.join(_left(deadline))
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let the exporter thread look at its streams."""
         self._commands.put(_WAKE)
 
     def _flush_here(self, deadline: float) -> bool:
@@ -131,8 +146,22 @@ class Outbox:
                 return False
             with _suppressed():
                 delivered = self._export_all(deadline)
-            self._complaints.say()
+                while not delivered and (again := self._again()) < deadline:
+                    time.sleep(max(0.0, again - time.monotonic()))
+                    delivered = self._export_all(deadline)
+            self._account(delivered=delivered)
             return delivered
+
+    def _account(self, *, delivered: bool) -> None:
+        """Say what a flush has met with."""
+        self._complaints.say()
+        if not delivered:
+            self._complaints.undelivered({stream.name: stream.waiting for stream in self.streams})
+
+    def _again(self) -> float:
+        """Return when something that failed may be tried again (monotonic); infinity where nothing has to be."""
+        backoffs = [stream.backoff for stream in self.streams] + [reader.backoff for reader in self.readers]
+        return min((backoff.again for backoff in backoffs if backoff.again), default=math.inf)
 
     @contextmanager
     def _held(self, deadline: float) -> Iterator[bool]:
@@ -175,7 +204,8 @@ class Outbox:
                 _logger.exception("the exporter thread met an error and goes on")
 
     def _next_command(self) -> object:
-        due = [stream.due for stream in self.streams]
+        due = [stream.look for stream in self.streams]
+        due += [min(flush.again, flush.deadline) for flush in self._flushes]
         due.append(self._metrics_due if self.readers else time.monotonic() + 60)
         if self.chores is not None:
             due.append(self._chores_due)
@@ -186,14 +216,11 @@ class Outbox:
 
     def _serve(self, command: object) -> None:
         if isinstance(command, _Flush):
-            delivered = False
-            try:
-                delivered = self._export_all(command.deadline)
-            finally:
-                command.done.put(delivered)
-                self._complaints.say()
+            self._flush(command)
             return
         now = time.monotonic()
+        for flush in [flush for flush in self._flushes if now >= min(flush.again, flush.deadline)]:
+            self._flush(flush)
         if self.chores is not None and now >= self._chores_due:
             self._chores_due = now + CHORES_SECONDS
             self._do_chores()
@@ -206,7 +233,23 @@ class Outbox:
         if self.readers and now >= self._metrics_due:
             self._metrics_due = now + self._interval
             self._collect(now + self._metric_timeout)
+            self._metrics_due = min([self._metrics_due, *(r.backoff.again for r in self.readers if r.backoff.again)])
         self._complaints.say()
+
+    def _flush(self, flush: _Flush) -> None:
+        """Export everything; what has to wait is tried again while the deadline allows it, and nothing else stands still."""
+        self._flushes = [each for each in self._flushes if each is not flush]
+        delivered, flush.again = False, math.inf
+        try:
+            if time.monotonic() < flush.deadline:
+                delivered = self._export_all(flush.deadline)
+                flush.again = math.inf if delivered else self._again()
+        finally:
+            if flush.again < flush.deadline:
+                self._flushes.append(flush)
+            else:
+                flush.done.put(delivered)
+                self._account(delivered=delivered)
 
     def _export_all(self, deadline: float) -> bool:
         self.prepare()

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
+import time
+from collections import deque
 from typing import Any
 
 from opentelemetry.context import Context
@@ -18,18 +21,22 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReade
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
+from otelfork import outcome
+from otelfork.backoff import Backoff
 from otelfork.complaints import Complaints
 from otelfork.exporters import Factory
 from otelfork.settings import Settings
-from otelfork.streams import Exporter, Stream
+from otelfork.streams import Exporter, Fan, Stream, may_pass
 
 _logger = logging.getLogger("otelfork")
+_KEPT_DELTAS = 10
+"""Collections that wait for a collector, where each is a part of the sum."""
 
 
 class OutboxSpanProcessor(SpanProcessor):
     """Hands ended sampled spans to the outbox of the process that began them."""
 
-    def __init__(self, stream: Stream[ReadableSpan]) -> None:
+    def __init__(self, stream: Stream[ReadableSpan] | Fan[ReadableSpan]) -> None:
         self._put = stream.put
         self._pid = os.getpid()
         self.muted = False
@@ -55,7 +62,7 @@ class OutboxSpanProcessor(SpanProcessor):
 class OutboxLogRecordProcessor(LogRecordProcessor):
     """Hands log records to the outbox of this process."""
 
-    def __init__(self, stream: Stream[Any]) -> None:
+    def __init__(self, stream: Stream[Any] | Fan[Any]) -> None:
         self._put = stream.put
         self._pid = os.getpid()
         self.muted = False
@@ -87,10 +94,16 @@ class OutboxReader(MetricReader):
         self._complaints = complaints
         self._exporter: Exporter[Any] | None = None
         self._delivered = True
+        self._deadline = math.inf
+        # A cumulative collection is repeated by the next one; a delta would be lost with it.
+        self._keeps = _KEPT_DELTAS if settings.temporality != "cumulative" else 0
+        self._owed: deque[Any] = deque()
+        self.backoff = Backoff()
 
     def collect_and_export(self, timeout: float) -> bool:
         """Collect and export once; seconds. A failure is counted and said by the complaints; nothing is raised."""
         self._delivered = True
+        self._deadline = time.monotonic() + timeout
         try:
             self.collect(timeout_millis=timeout * 1000)
         except (Exception, SystemExit) as error:
@@ -99,13 +112,47 @@ class OutboxReader(MetricReader):
         return self._delivered
 
     def _receive_metrics(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        self._owed.append(metrics_data)
+        while self._owed:
+            delivered = self._export(self._owed[0])
+            if delivered is None:
+                break
+            self._owed.popleft()
+            self._delivered = self._delivered and delivered
+        else:
+            return
+        self._delivered = False
+        while len(self._owed) > self._keeps:
+            self._owed.popleft()
+            if self._keeps:
+                self._complaints.lost("metric collections", "queue_full", 1)
+
+    def _export(self, metrics_data: Any) -> bool | None:
+        """Try once; True: delivered, False: refused for good and counted, None: it may be delivered later."""
         if self._exporter is None:
             self._exporter = self._build()
-        with self._complaints.listening(self._exporter) as reason:
-            result = self._exporter.export(metrics_data)
-        if getattr(result, "name", "SUCCESS") != "SUCCESS":
-            self._delivered = False
-            self._complaints.failed("metric collections", self._exporter, 1, reason)
+        with self._complaints.listening(self._exporter) as reason, outcome.watching(self._deadline) as told:
+            problem: Exception | None = None
+            try:
+                succeeded = getattr(self._exporter.export(metrics_data), "name", "SUCCESS") == "SUCCESS"
+            except (Exception, SystemExit) as error:
+                if not may_pass(told, error):
+                    self.backoff.succeeded()
+                    raise
+                succeeded, problem = False, error if isinstance(error, Exception) else None
+                reason.append(f"{type(error).__name__}: {error}")
+        if succeeded:
+            self.backoff.succeeded()
+            if told.rejected or told.message:
+                self._complaints.rejected("metric points", self._exporter, told.rejected, told.message)
+            return True
+        if may_pass(told, problem, reason):
+            self.backoff.failed(told.retry_after)
+            self._complaints.delayed(self._exporter, reason, tries=self.backoff.tries)
+            return None
+        self.backoff.succeeded()
+        self._complaints.failed("metric collections", self._exporter, 1, reason)
+        return False
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Shut the exporter down, if it was built. Nothing is raised."""

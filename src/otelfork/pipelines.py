@@ -16,11 +16,11 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.metrics import view
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from opentelemetry.sdk.resources import Resource, ResourceDetector
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
-from otelfork import samplers
+from otelfork import figures, samplers, weights
 from otelfork.complaints import Complaints
 from otelfork.exporters import Factory
 from otelfork.generation import Generation
@@ -31,9 +31,9 @@ from otelfork.membership import Membership
 from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
 from otelfork.recovery import Recovery
-from otelfork.settings import Environment, Settings, SettingsError
+from otelfork.settings import BatchSettings, Environment, Settings, SettingsError
 from otelfork.settings.telemetry import STOCK_SAMPLERS
-from otelfork.streams import Stream
+from otelfork.streams import Fan, Stream
 
 if TYPE_CHECKING:
     from otelfork.scoreboard import Scoreboard
@@ -88,8 +88,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         tracer_provider.add_span_processor(added)
     processor = None
     if plan.exporters["traces"]:
-        spans: Stream[ReadableSpan] = outbox.stream("spans", settings.spans, _maker(plan.exporters["traces"]))
-        processor = OutboxSpanProcessor(spans)
+        processor = OutboxSpanProcessor(_queue(outbox, plan, "spans", settings.spans))
         tracer_provider.add_span_processor(processor)
     readers = [OutboxReader(make, settings, complaints) for make in plan.exporters["metrics"]]
     outbox.readers.extend(readers)
@@ -107,8 +106,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         logger_provider.add_log_record_processor(added)
     log_processor = None
     if plan.exporters["logs"]:
-        logs: Stream[Any] = outbox.stream("logs", settings.logs, _maker(plan.exporters["logs"]))
-        log_processor = OutboxLogRecordProcessor(logs)
+        log_processor = OutboxLogRecordProcessor(_queue(outbox, plan, "logs", settings.logs))
         logger_provider.add_log_record_processor(log_processor)
     generation = Generation(tracer_provider, meter_provider, logger_provider, outbox, processor, log_processor)
     generation.borrowed += [*live.span_processors, *live.log_record_processors]
@@ -116,6 +114,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     for made, added in zip(given, (*processors, *log_processors), strict=True):
         (generation.borrowed if added is made else generation.guests).append(added)
     generation.guests += guest_readers
+    figures.observe(meter_provider.get_meter(SCOPE), complaints.totals)
     if board is not None:
         _look_after_the_dead(generation, board, resource)
     return generation
@@ -147,20 +146,21 @@ def _look_after_the_dead(generation: Generation, board: Scoreboard, resource: La
     outbox = generation.outbox
     if outbox is None:
         return
-    traces = next((stream for stream in outbox.streams if stream.name == "spans"), None)
-    deliver = traces.deliver if traces is not None else _nowhere
+    deliver = Fan([stream for stream in outbox.streams if stream.name == "spans"]).deliver
     meter = generation.meter_provider.get_meter(SCOPE)
     generation.board = board
     outbox.chores = Recovery(board, resource.detected, deliver, meter).tick
 
 
-def _nowhere(_: Sequence[ReadableSpan]) -> bool:
-    """Deliver spans where no exporter of traces is set: there is nothing to wait for."""
-    return True
-
-
-def _maker(factories: Sequence[Factory]) -> Callable[[], list[Any]]:
-    return lambda: [make() for make in factories]
+def _queue(outbox: Outbox, plan: Plan, name: str, settings: BatchSettings) -> Stream[Any] | Fan[Any]:
+    """Return the queue of a signal: one for each of its exporters, so that none waits for another."""
+    factories = plan.exporters["traces" if name == "spans" else name]
+    queues = len(plan.exporters["traces"]) + len(plan.exporters["logs"])
+    budget = plan.settings.delivery.queue_bytes / queues
+    streams = [
+        outbox.stream(name, settings, make, weigh=weights.of_anything, budget=budget) for make in factories
+    ]  # fmt: skip
+    return streams[0] if len(streams) == 1 else Fan(streams)
 
 
 def _value(given: Any) -> Any:

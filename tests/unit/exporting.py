@@ -70,7 +70,7 @@ def outbox(*, metric_interval: float = 60.0, metric_timeout: float = 30.0) -> Ou
 
 def stream(exporter: Any, settings: BatchSettings | None = None, complaints: Complaints | None = None) -> Stream[Any]:
     """Return a stream alone, whose wake-ups go nowhere."""
-    return Stream("spans", settings or batches(), lambda: [exporter], lambda: None, complaints or Complaints())
+    return Stream("spans", settings or batches(), lambda: exporter, lambda: None, complaints or Complaints())
 
 
 def soon(seconds: float = PATIENCE) -> float:

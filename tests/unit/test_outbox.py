@@ -10,6 +10,7 @@ import pytest
 from tests.fresh import run
 from tests.unit.exporting import Hanging, Keeping, batches, outbox, soon, until
 
+from otelfork.backoff import Backoff
 from otelfork.outbox import Outbox
 
 
@@ -21,6 +22,7 @@ class Reading:
         self.collected = 0
         self.timeouts = []
         self.ended = 0
+        self.backoff = Backoff()
 
     def collect_and_export(self, timeout):
         self.collected += 1
@@ -50,7 +52,7 @@ def started():
 def test_a_full_batch_is_exported_at_once(started):
     """A batch that is full does not wait for the delay."""
     box, exporter = outbox(), Keeping()
-    stream = box.stream("spans", batches(batch_size=3), lambda: [exporter])
+    stream = box.stream("spans", batches(batch_size=3), lambda: exporter)
     started(box)
     until(lambda: stream.due > 0)
     for record in range(3):
@@ -61,7 +63,7 @@ def test_a_full_batch_is_exported_at_once(started):
 def test_a_batch_that_is_not_full_leaves_after_the_delay(started):
     """Nothing waits longer than the delay."""
     box, exporter = outbox(), Keeping()
-    stream = box.stream("spans", batches(delay=0.05), lambda: [exporter])
+    stream = box.stream("spans", batches(delay=0.05), lambda: exporter)
     started(box)
     until(lambda: stream.due > 0)
     stream.put("a")
@@ -80,7 +82,7 @@ def test_metrics_are_collected_at_each_interval_within_their_timeout(started):
 def test_a_flush_collects_first_and_exports_everything(started):
     """What a callback records while it is collected leaves with the same flush."""
     box, exporter = outbox(), Keeping()
-    stream = box.stream("spans", batches(batch_size=2), lambda: [exporter])
+    stream = box.stream("spans", batches(batch_size=2), lambda: exporter)
     box.readers.append(Reading(lambda: stream.put("of the callback")))
     started(box)
     until(lambda: stream.due > 0)
@@ -101,7 +103,7 @@ def test_the_thread_binds_the_observables_before_anything_else(started):
 def test_the_thread_survives_what_an_exporter_raises(started, error):
     """Whatever an exporter raises, the next batch is exported."""
     box, exporter = outbox(), Keeping(error, None)
-    stream = box.stream("spans", batches(), lambda: [exporter])
+    stream = box.stream("spans", batches(), lambda: exporter)
     started(box)
     stream.put("a")
     until(lambda: exporter.batches or box.flush(soon()))
@@ -113,7 +115,7 @@ def test_the_thread_survives_what_an_exporter_raises(started, error):
 def test_the_thread_survives_what_preparing_raises(started, error):
     """Binding the observables may fail: the thread goes on to serve."""
     box, exporter = outbox(), Keeping()
-    stream = box.stream("spans", batches(delay=0.01), lambda: [exporter])
+    stream = box.stream("spans", batches(delay=0.01), lambda: exporter)
     failures = [error]
 
     def prepare():
@@ -129,7 +131,7 @@ def test_the_thread_survives_what_preparing_raises(started, error):
 def test_a_flush_keeps_its_deadline_while_an_exporter_hangs(started):
     """The caller is let go at the deadline, and told that not all was handed over."""
     box, exporter = outbox(), Hanging()
-    stream = box.stream("spans", batches(), lambda: [exporter])
+    stream = box.stream("spans", batches(), lambda: exporter)
     started(box)
     stream.put("a")
     began = time.monotonic()
@@ -142,7 +144,7 @@ def test_a_flush_keeps_its_deadline_while_an_exporter_hangs(started):
 def test_a_stop_keeps_its_deadline_while_an_exporter_hangs(started):
     """The exit does not wait for a thread that hangs."""
     box, exporter = outbox(), Hanging()
-    stream = box.stream("spans", batches(batch_size=1), lambda: [exporter])
+    stream = box.stream("spans", batches(batch_size=1), lambda: exporter)
     started(box)
     stream.put("a")
     exporter.called.wait(10)
@@ -156,7 +158,7 @@ def test_a_stop_keeps_its_deadline_while_an_exporter_hangs(started):
 def test_a_flush_without_an_end_is_allowed(started):
     """Infinity is a timeout too; locks and queues would refuse it."""
     box, exporter = outbox(), Keeping()
-    stream = box.stream("spans", batches(), lambda: [exporter])
+    stream = box.stream("spans", batches(), lambda: exporter)
     started(box)
     stream.put("a")
     assert (True, ["a"]) == (box.flush(float("inf")), exporter.records)
@@ -165,7 +167,7 @@ def test_a_flush_without_an_end_is_allowed(started):
 def test_a_timeout_of_zero_is_no_limit(started):
     """A queue whose export timeout is infinite exports."""
     box, exporter = outbox(), Keeping()
-    stream = box.stream("spans", batches(delay=0.01, timeout=float("inf")), lambda: [exporter])
+    stream = box.stream("spans", batches(delay=0.01, timeout=float("inf")), lambda: exporter)
     started(box)
     stream.put("a")
     assert until(lambda: exporter.records) == ["a"]
@@ -174,7 +176,7 @@ def test_a_timeout_of_zero_is_no_limit(started):
 def test_a_flush_asked_for_by_a_callback_is_refused_and_not_waited_for(started):
     """The exporter thread does not wait for itself; the outer flush goes on."""
     box, exporter, inner = outbox(), Keeping(), []
-    stream = box.stream("spans", batches(), lambda: [exporter])
+    stream = box.stream("spans", batches(), lambda: exporter)
     box.readers.append(Reading(lambda: inner.append(box.flush(soon()))))
     started(box)
     stream.put("a")
@@ -194,8 +196,8 @@ def test_a_stop_asked_for_by_a_callback_does_not_join_itself(started):
 def test_a_stop_ends_thread_exporters_and_readers(started):
     """Nothing runs and nothing is open after a stop; an exporter that was never needed was never built."""
     box, used, unused, reader = outbox(), Keeping(), [], Reading()
-    stream = box.stream("spans", batches(), lambda: [used])
-    box.stream("logs", batches(), lambda: unused.append("built") or [])
+    stream = box.stream("spans", batches(), lambda: used)
+    box.stream("logs", batches(), lambda: unused.append("built"))
     box.readers.append(reader)
     started(box)
     stream.put("a")
@@ -213,7 +215,7 @@ def test_an_exporter_that_fails_to_shut_down_leaves_the_others_their_turn(starte
             raise RuntimeError("stuck")
 
     box, reader = outbox(), Reading()
-    stream = box.stream("spans", batches(), lambda: [Sticky()])
+    stream = box.stream("spans", batches(), Sticky)
     box.readers.append(reader)
     started(box)
     stream.put("a")
@@ -225,7 +227,7 @@ def test_an_exporter_that_fails_to_shut_down_leaves_the_others_their_turn(starte
 def test_pausing_waits_for_the_export_under_way(started):
     """Between pause and resume nothing is exported."""
     box, exporter = outbox(), Hanging()
-    stream = box.stream("spans", batches(batch_size=1), lambda: [exporter])
+    stream = box.stream("spans", batches(batch_size=1), lambda: exporter)
     started(box)
     stream.put("a")
     exporter.called.wait(10)
@@ -251,7 +253,7 @@ def test_without_a_thread_the_flush_does_the_work(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     box, exporter = outbox(), Keeping()
-    stream = box.stream("spans", batches(), lambda: [exporter])
+    stream = box.stream("spans", batches(), lambda: exporter)
     box.start()
     stream.put("a")
     assert (True, ["a"]) == (box.flush(soon()), exporter.records)
@@ -260,7 +262,7 @@ def test_without_a_thread_the_flush_does_the_work(monkeypatch):
 def test_without_a_thread_a_loss_is_said_too(caplog):
     """Whoever exports says what was lost."""
     box = outbox()
-    stream = box.stream("spans", batches(), lambda: [Keeping(OSError("refused"))])
+    stream = box.stream("spans", batches(), lambda: Keeping(OSError("refused")))
     stream.put("a")
     with caplog.at_level(logging.ERROR):
         delivered = box.flush(soon())

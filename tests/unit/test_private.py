@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
+from tests.unit.exporting import soon, stream
 
 from otelfork.encoder import Encoder, parts
 from otelfork.exporters import otlp, private
@@ -89,17 +90,22 @@ def test_the_encoder_is_ours_unless_public_names_are_asked_for(
     assert [{"n": str(2**70)}, {}] == [dict(span.attributes) for span in receiver.spans]
 
 
+@pytest.mark.parametrize("public", ["false", "true"])
 @pytest.mark.parametrize("protocol", [HTTP, GRPC])
-def test_an_export_is_tried_again_as_by_the_standard_exporter(
-    receiver: Receiver, protocol: str, monkeypatch: pytest.MonkeyPatch
+def test_a_stream_tries_again_what_may_pass(
+    receiver: Receiver, protocol: str, public: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A collector that refuses once gets the batch a second time, and once only."""
+    """One request in one try; a collector that refuses once gets the batch a second time, and once only."""
     receiver.faults = Faults(refuse=1)
-    made = exporter(receiver, protocol, monkeypatch)
-    result = made.export(spans(1))
+    made = exporter(receiver, protocol, monkeypatch, **{PUBLIC: public})
+    tried = stream(made)
+    for span in spans(1):
+        tried.put(span)
+    first = tried.drain(soon(), everything=True)
+    after_one = [request.outcome for request in receiver.requests]
+    second = tried.drain(soon(), everything=True)
     made.shutdown()
-    outcomes = [request.outcome for request in receiver.requests]
-    assert ("SUCCESS", ["refused", "stored"], 1) == (result.name, outcomes, len(receiver.spans))
+    assert (False, ["refused"], True, 1) == (first, after_one, second, len(receiver.spans))
 
 
 @pytest.mark.parametrize("protocol", [HTTP, GRPC])

@@ -7,7 +7,8 @@ the HTTP session (see `session`) and the encoding of spans (see `private`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,24 @@ from otelfork.settings import Environment, Settings
 _CREDENTIAL_PROVIDERS = tuple(
     f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{part}CREDENTIAL_PROVIDER" for part in ("", "TRACES_", "METRICS_", "LOGS_")
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A factory of OTLP exporters, and whether there can be a spool in front of them (see `exporters.Spoolable`)."""
+
+    make: Factory
+    signal: str
+    takes_parcels: bool
+
+    def __call__(self) -> Any:
+        return self.make()
+
+    def packer(self) -> Callable[[Sequence[Any]], bytes]:
+        """Return what encodes batches for the spool."""
+        from otelfork.exporters import private
+
+        return private.packer(self.signal)
 
 
 def factory(signal: str, settings: Settings) -> Factory:
@@ -41,14 +60,17 @@ def _grpc(signal: str) -> Factory:
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-    from otelfork.exporters import private
+    from otelfork.exporters import private, rpc
 
-    classes: dict[str, Factory] = {
-        "traces": private.over_grpc(OTLPSpanExporter),
-        "metrics": OTLPMetricExporter,
-        "logs": OTLPLogExporter,
+    classes: dict[str, tuple[Factory, type]] = {
+        "traces": (private.over_grpc(OTLPSpanExporter), OTLPSpanExporter),
+        "metrics": (private.metrics_over_grpc(OTLPMetricExporter), OTLPMetricExporter),
+        "logs": (private.logs_over_grpc(OTLPLogExporter), OTLPLogExporter),
     }
-    return classes[signal]
+    made, standard = classes[signal]
+    exporter: Callable[..., Any] = made
+    # One try in an export, and the next when the stream says so: no other signal waits for it.
+    return _Made(lambda: exporter(retryable_error_codes=rpc.one_try()), signal, private.takes_parcels(made, standard))
 
 
 def _http(signal: str) -> Factory:
@@ -59,12 +81,14 @@ def _http(signal: str) -> Factory:
     from otelfork.exporters import private
     from otelfork.exporters.session import new_session
 
-    classes: dict[str, Factory] = {
-        "traces": private.over_http(OTLPSpanExporter),
-        "metrics": OTLPMetricExporter,
-        "logs": OTLPLogExporter,
+    classes: dict[str, tuple[Factory, type]] = {
+        "traces": (private.over_http(OTLPSpanExporter), OTLPSpanExporter),
+        "metrics": (OTLPMetricExporter, OTLPMetricExporter),
+        "logs": (private.logs_over_http(OTLPLogExporter), OTLPLogExporter),
     }
-    exporter: Callable[..., Any] = classes[signal]
+    made, standard = classes[signal]
+    exporter: Callable[..., Any] = made
+    parcels = private.takes_parcels(made, standard)
     if Environment().is_set(*_CREDENTIAL_PROVIDERS):
-        return exporter  # the user's credential provider brings a session of its own
-    return lambda: exporter(session=new_session())
+        return _Made(exporter, signal, parcels)  # the user's credential provider brings a session of its own
+    return _Made(lambda: exporter(session=new_session()), signal, parcels)

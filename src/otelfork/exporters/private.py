@@ -1,10 +1,11 @@
 """The private names of OpenTelemetry that exporting spans uses, all of them here, each with its reason.
 
-1. The global names `encode_spans` of `OTLPSpanExporter.export` (HTTP) and of `_translate_data` (gRPC). The standard exporter
-   encodes and sends in one method, and endpoint, headers, compression, certificates, retries and its own metrics are to stay
-   its business. Without them: the standard exporter as it is.
-2. The global name `TraceServiceStub` of `OTLPSpanExporter.__init__` (gRPC). Its stub takes messages only, ours are bytes
-   already. Without it: the standard exporter as it is.
+1. The global names `encode_spans` and `encode_logs` of `export` (HTTP) and of `_translate_data` (gRPC). The standard exporters
+   encode and send in one method, and endpoint, headers, compression, certificates and their own metrics are to stay their
+   business. Without them: the standard exporter as it is, and no spool.
+2. The global names `TraceServiceStub`, `LogsServiceStub`, `MetricsServiceStub` of `__init__` (gRPC). The stubs take messages
+   only, ours are bytes already; and what the collector answers (a partial success, when to try again) is heard nowhere else.
+   Without them: the standard exporter as it is, whose log line tells whether its failure may pass.
 3. `_attributes`, `_events` and `_links` of `ReadableSpan`, with `_dict` and `_dq` of what they hold. The public properties copy
    each of them, two under a lock: a third of the time that a span takes. Without them: the public properties.
 
@@ -20,20 +21,19 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 
 from otelfork.encoder import Encoder, Parts, parts
 from otelfork.exporters import Factory
+from otelfork.exporters.parcels import Message, Parcel
 from otelfork.settings import Environment
 
 _logger = logging.getLogger("otelfork")
-_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_METHOD = "/opentelemetry.proto.collector.{}.v1.{}Service/Export"
 
 
 def over_http(standard: type) -> Factory:
@@ -44,8 +44,8 @@ def over_http(standard: type) -> Factory:
 
     def make(**options: Any) -> Any:
         encode = _encoding(Encoder(read))
-        export = _with_globals(standard, "export", encode_spans=lambda spans: _Message(encode(spans)))
-        return _subclass(standard, export=export)(**options)
+        replaced = {"encode_spans": lambda spans: Message(encode(spans), ExportTraceServiceRequest)}
+        return _subclass(standard, export=_with_globals(standard, "export", **replaced))(**options)
 
     return make
 
@@ -55,14 +55,52 @@ def over_grpc(standard: type) -> Factory:
     fits = _uses(standard, "_translate_data", "encode_spans") and _uses(standard, "__init__", "TraceServiceStub")
     if not _allowed() or not fits:
         return standard
+    from otelfork.exporters import rpc
+
     read = reader()
 
     def make(**options: Any) -> Any:
         translate = _with_globals(standard, "_translate_data", encode_spans=_encoding(Encoder(read)))
-        init = _with_globals(standard, "__init__", TraceServiceStub=_Stub)
+        init = _with_globals(standard, "__init__", TraceServiceStub=rpc.stub(_METHOD.format("trace", "Trace")))
         return _subclass(standard, _translate_data=translate, __init__=init)(**options)
 
     return make
+
+
+def logs_over_http(standard: type) -> Factory:
+    """Return the factory of the standard HTTP exporter of logs, which takes a `Parcel` too where the probe allows it."""
+    if not _allowed() or not _uses(standard, "export", "encode_logs", "SerializeToString"):
+        return standard
+    replaced = {"encode_logs": _logs_encoding(_global(standard, "export", "encode_logs"))}
+    return _subclass(standard, export=_with_globals(standard, "export", **replaced))
+
+
+def logs_over_grpc(standard: type) -> Factory:
+    """Return the factory of the standard gRPC exporter of logs, which takes a `Parcel` too where the probe allows it."""
+    fits = _uses(standard, "_translate_data", "encode_logs") and _uses(standard, "__init__", "LogsServiceStub")
+    if not _allowed() or not fits:
+        return standard
+    from otelfork.exporters import rpc
+
+    encode = _logs_encoding(_global(standard, "_translate_data", "encode_logs"))
+    translate = _with_globals(standard, "_translate_data", encode_logs=encode)
+    init = _with_globals(standard, "__init__", LogsServiceStub=rpc.stub(_METHOD.format("logs", "Logs")))
+    return _subclass(standard, _translate_data=translate, __init__=init)
+
+
+def metrics_over_grpc(standard: type) -> Factory:
+    """Return the factory of the standard gRPC exporter of metrics, whose answers are heard where the probe allows it."""
+    if not _allowed() or not _uses(standard, "__init__", "MetricsServiceStub"):
+        return standard
+    from otelfork.exporters import rpc
+
+    init = _with_globals(standard, "__init__", MetricsServiceStub=rpc.stub(_METHOD.format("metrics", "Metrics")))
+    return _subclass(standard, __init__=init)
+
+
+def takes_parcels(made: Factory, standard: type) -> bool:
+    """Tell whether the exporters of this factory send what is encoded already: those of the public fallback do not."""
+    return made is not standard
 
 
 def _allowed() -> bool:
@@ -92,8 +130,14 @@ def _subclass(standard: type, **methods: Any) -> type:
     return type(standard.__name__, (standard,), {"__module__": standard.__module__, **methods})
 
 
-def _encoding(encoder: Encoder) -> Callable[[Sequence[Any]], bytes]:
-    def encode(spans: Sequence[Any]) -> bytes:
+def _global(standard: type, method: str, name: str) -> Any:
+    return vars(standard)[method].__globals__[name]
+
+
+def _encoding(encoder: Encoder) -> Callable[[Any], bytes]:
+    def encode(spans: Any) -> bytes:
+        if isinstance(spans, Parcel):
+            return spans.packed
         refused = encoder.refused
         packed = encoder.encode(spans)
         if encoder.refused > refused:
@@ -103,30 +147,20 @@ def _encoding(encoder: Encoder) -> Callable[[Sequence[Any]], bytes]:
     return encode
 
 
-class _Message:
-    """Stands in for an `ExportTraceServiceRequest` that is bytes already; what else is asked of it, the real one answers."""
+def _logs_encoding(encode_logs: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def encode(batch: Any) -> Any:
+        return Message(batch.packed, ExportLogsServiceRequest) if isinstance(batch, Parcel) else encode_logs(batch)
 
-    __slots__ = ("_packed",)
-
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
-
-    def SerializePartialToString(self) -> bytes:  # noqa: N802 - protobuf's name
-        return self._packed
-
-    SerializeToString = SerializePartialToString
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(ExportTraceServiceRequest.FromString(self._packed), name)
+    return encode
 
 
-class _Stub:
-    """The standard stub, but for a request that is bytes already (gRPC: no serializer, the bytes are sent as they are)."""
+def packer(signal: str) -> Callable[[Sequence[Any]], bytes]:
+    """Return what encodes a batch of a signal for the spool, for one thread."""
+    if signal == "traces":
+        return _encoding(Encoder(reader()))
+    from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 
-    def __init__(self, channel: Any) -> None:
-        self.Export = channel.unary_unary(
-            _METHOD, request_serializer=None, response_deserializer=ExportTraceServiceResponse.FromString
-        )
+    return lambda batch: bytes(encode_logs(batch).SerializeToString())
 
 
 def reader() -> Callable[[Any], Parts] | None:

@@ -1,7 +1,11 @@
-"""An HTTP session whose sockets a forked child can let go of.
+"""An HTTP session whose sockets a forked child can let go of, and that tries once where somebody else tries again.
 
 It notes the number of each socket, so that a child closes its inherited copy without touching the connection (an orphan would
 keep the collector's connection open, and two processes on one socket mix their requests). It needs `requests`.
+
+The standard exporters try again within one export, up to their timeout, and lose the batch after it; meanwhile no other signal
+leaves. While a stream watches (see `outcome`), the session tells it what was answered, and ends that at the first answer: a
+passing status asks for a pause longer than any timeout, a broken connection is not the kind of error that is tried again.
 """
 
 from __future__ import annotations
@@ -16,6 +20,19 @@ import urllib3
 import urllib3.connection
 
 from otelfork import forks
+from otelfork.exporters.answers import note_body, note_retry_after
+from otelfork.outcome import PASSING_STATUS, Outcome, watched
+
+_LONGEST_SECONDS = 10.0
+_NEVER = "1000000"
+"""Seconds: longer than any timeout."""
+
+
+_PASSING = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+class Undelivered(Exception):  # noqa: N818 - it says what happened, as requests' own do
+    """A request that met no answer; the message is that of the error below it."""
 
 
 class _Noted:
@@ -55,9 +72,43 @@ class _Adapter(requests.adapters.HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
+class _Session(requests.Session):
+    def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        result = watched()
+        if result is None:
+            return super().request(method, url, *args, **kwargs)
+        timeout = kwargs.pop("timeout", None) or _LONGEST_SECONDS
+        try:
+            answer = self._once_more(result, timeout, method, url, *args, **kwargs)
+        except requests.RequestException as error:
+            result.passing = isinstance(error, _PASSING)  # and not an address that is none, for one
+            raise Undelivered(str(error)) from error
+        _note(result, answer)
+        return answer
+
+    def _once_more(self, result: Outcome, timeout: float, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send; a connection that the collector has closed meanwhile is replaced at once, as by the standard exporters."""
+        try:
+            return super().request(*args, **{**kwargs, "timeout": result.left(timeout)})
+        except (requests.Timeout, requests.exceptions.SSLError):
+            raise
+        except requests.ConnectionError:
+            return super().request(*args, **{**kwargs, "timeout": result.left(timeout)})
+
+
+def _note(result: Outcome, answer: requests.Response) -> None:
+    """Tell what the collector answered."""
+    result.passing = answer.status_code in PASSING_STATUS
+    if result.passing:
+        note_retry_after(result, answer.headers.get("Retry-After"))
+        answer.headers["Retry-After"] = _NEVER
+    elif answer.ok and answer.content:
+        note_body(result, answer.headers.get("Content-Type", ""), answer.content)
+
+
 def new_session() -> requests.Session:
     """Make a session; it opens no connection yet."""
-    made = requests.Session()
+    made = _Session()
     for scheme in ("http://", "https://"):
         made.mount(scheme, _Adapter())
     return made

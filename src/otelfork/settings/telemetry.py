@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, urlsplit
 
+from otelfork.settings.delivery import DeliverySettings
 from otelfork.settings.environment import Environment, SettingsError
 
 _logger = logging.getLogger("otelfork")
@@ -97,6 +98,7 @@ class Settings:
     internal_metrics: bool
     exit_timeout: float
     signals: bool
+    delivery: DeliverySettings
 
     @classmethod
     def read(cls, environment: Environment | None = None) -> Settings:
@@ -137,6 +139,7 @@ class Settings:
             internal_metrics=env.boolean("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"),
             exit_timeout=env.number("OTELFORK_EXIT_TIMEOUT", 3.0),
             signals=env.boolean("OTELFORK_SIGNALS", default=True),
+            delivery=DeliverySettings.read(env),
         )
 
     def without(self, signals: Iterable[str]) -> Settings:

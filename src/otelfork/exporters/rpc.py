@@ -1,0 +1,65 @@
+"""The gRPC call of the standard exporters, with bytes that are encoded already, and with ears: what was answered is told."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]
+
+from otelfork.exporters.answers import note_response, note_retry_info, note_status_details
+from otelfork.outcome import Outcome, watched
+from otelfork.settings import Environment
+
+_PASSING = ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS")
+"""OTLP specification, "Failures". RESOURCE_EXHAUSTED passes only with a RetryInfo: without one the request is too large."""
+_CHOSEN = "OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES"
+
+
+def one_try() -> frozenset[grpc.StatusCode]:
+    """Return the `retryable_error_codes` of an exporter that shall try once: no error has the code OK."""
+    return frozenset({grpc.StatusCode.OK})
+
+
+def stub(method: str) -> type:
+    """Return a stand-in for the generated stub of one service, for the standard exporters."""
+
+    class Stub:
+        def __init__(self, channel: Any) -> None:
+            call = channel.unary_unary(method, request_serializer=_serialized, response_deserializer=None)
+            self.Export = functools.partial(_export, call, _passing())
+
+    return Stub
+
+
+def _passing() -> frozenset[str]:
+    chosen = Environment().names(_CHOSEN)
+    return frozenset(name.upper() for name in chosen or _PASSING)
+
+
+def _serialized(request: Any) -> bytes:
+    packed: bytes = request if isinstance(request, bytes) else request.SerializeToString()
+    return packed
+
+
+def _export(call: Any, passing: frozenset[str], request: Any, metadata: Any = None, timeout: float = 10.0) -> Any:
+    result = watched()
+    if result is None:
+        return call(request, metadata=metadata, timeout=timeout)
+    try:
+        answer = call(request, metadata=metadata, timeout=result.left(timeout))
+    except grpc.RpcError as error:
+        _note(result, passing, error)
+        raise
+    note_response(result, answer)
+    return answer
+
+
+def _note(result: Outcome, passing: frozenset[str], error: Any) -> None:
+    code = error.code().name
+    for name, value in error.trailing_metadata() or ():
+        if name == "google.rpc.retryinfo-bin":
+            note_retry_info(result, value)
+        elif name == "grpc-status-details-bin":
+            note_status_details(result, value)
+    result.passing = code in passing or (code == "RESOURCE_EXHAUSTED" and result.retry_after is not None)
