@@ -163,11 +163,11 @@ def tally(
     )
 
 
-def begun_in(log: Path) -> list[_Key]:
-    """Read the requests that the application began."""
-    lines = log.read_text().splitlines() if log.exists() else []
-    keys = [line.split()[0].split("-") for line in lines]
-    return [(key[1], key[2]) for key in keys if len(key) == 4]
+def begun_in(log: Path) -> dict[_Key, tuple[int, str]]:
+    """Read the requests that the application began: by trace and parent span id, the pid and the path."""
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    keys = [(parent.split("-"), int(pid), path) for parent, pid, path in lines]
+    return {(key[1], key[2]): (pid, path) for key, pid, path in keys if len(key) == 4}
 
 
 def of_program(sent: Iterable[Sent]) -> list[Asked]:

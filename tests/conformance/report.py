@@ -17,6 +17,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from tests.conformance.rows import PROTOCOLS, ROWS
+from tests.conformance.ways import WAYS
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "docs/conformance.md"
@@ -38,6 +39,18 @@ COLUMNS: Mapping[str, str] = {
     "stop_seconds": "stop (s)",
     "class": "exit",
 }
+WAY_COLUMNS: Mapping[str, str] = {
+    "row": "server",
+    "way": "way out",
+    "sent": "sent",
+    "received": "received",
+    "lost": "lost",
+    "doubled": "doubled",
+    "recovered": "recovered",
+    "failed": "unanswered",
+    "stop_seconds": "stop (s)",
+    "class": "class",
+}
 MUTATION_COLUMNS: Mapping[str, str] = {"turns_off": "turned off", "row": "row", "outcome": "how it failed"}
 
 
@@ -47,11 +60,14 @@ def main() -> int:
         status = _run_tests(Path(folder))
         found = [json.loads(path.read_text(encoding="utf-8")) for path in Path(folder).glob("*.json")]
     mutations = [result for result in found if "mutation" in result]
-    results = [result for result in found if "mutation" not in result]
-    missing = len(ROWS) * len(PROTOCOLS) - len(results)
+    ways = [result for result in found if "way" in result]
+    results = [result for result in found if "protocol" in result]
+    missing = len(ROWS) * len(PROTOCOLS) - len(results) + len(WAYS) - len(ways)
     TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text(document(results, mutations), encoding="utf-8")
-    print(f"{TABLE.relative_to(ROOT)}: {len(results)} rows, {missing} missing, {len(mutations)} mutations")
+    TABLE.write_text(document(results, mutations, ways), encoding="utf-8")
+    print(
+        f"{TABLE.relative_to(ROOT)}: {len(results)} rows, {len(ways)} ways out, {missing} missing, {len(mutations)} mutations"
+    )
     return status or int(missing > 0)
 
 
@@ -64,12 +80,18 @@ def _run_tests(folder: Path) -> int:
     ).returncode
 
 
-def document(results: Iterable[Mapping[str, object]], mutations: Iterable[Mapping[str, object]]) -> str:
-    """Return the page: what it was measured with, the rows in the order of the table, the mutations."""
+def document(
+    results: Iterable[Mapping[str, object]],
+    mutations: Iterable[Mapping[str, object]],
+    ways: Iterable[Mapping[str, object]] = (),
+) -> str:
+    """Return the page: what it was measured with, the rows in the order of the table, the ways out, the mutations."""
     order = {row.name: number for number, row in enumerate(ROWS)}
     ordered = sorted(results, key=lambda result: (order[str(result["row"])], str(result["protocol"]) != PROTOCOLS[0]))
     rows = [[str(result[name]) for name in COLUMNS] for result in ordered]
     notes = {f"- {row.name}: {row.note}" for row in ROWS if row.note}
+    way_order = {(way.server, way.name): number for number, way in enumerate(WAYS)}
+    left = sorted(ways, key=lambda result: way_order[str(result["row"]), str(result["way"])])
     tried = sorted([str(result[name]) for name in MUTATION_COLUMNS] for result in mutations)
     return "\n".join(
         (
@@ -85,6 +107,16 @@ def document(results: Iterable[Mapping[str, object]], mutations: Iterable[Mappin
             *_table(list(COLUMNS.values()), rows),
             "",
             *sorted(notes),
+            "",
+            "## Ways out",
+            "",
+            "Each server was made to leave while requests ran. Sent are the requests that the application began (it says so",
+            "itself). Clean: nothing may be lost. Killed: the requests that ran in the worker are recovered from the scoreboard",
+            "with their own ids; lost are requests that the killed worker had finished within its last export interval, here",
+            "0.5 s. Unanswered are begun or queued requests whose client got no answer: those of a killed worker, and",
+            "connections that the server itself breaks off when it stops.",
+            "",
+            *_table(list(WAY_COLUMNS.values()), [[str(result[name]) for name in WAY_COLUMNS] for result in left]),
             "",
             "## Mutations",
             "",

@@ -73,11 +73,11 @@ class Server:
                 time.sleep(0.05)
         raise Hung(f"no answer on port {self.port}\n{self.stacks()}")
 
-    def stop(self) -> int:
-        """Send SIGTERM to the command alone, wait for its end and that of its children; return its exit status."""
+    def stop(self, *, told: bool = False) -> int:
+        """Send SIGTERM to the command alone, unless it was told to end; wait for that and its children; return its status."""
         started = time.monotonic()
         children = self.descendants()
-        if self.process.poll() is None:
+        if self.process.poll() is None and not told:
             self.process.send_signal(signal.SIGTERM)
         status = self.wait(STOP_SECONDS)
         _gone, alive = psutil.wait_procs(children, timeout=STOP_SECONDS)

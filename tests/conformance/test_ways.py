@@ -33,6 +33,7 @@ class Leaving:
         self.begun = begun
         self.held: Held | None = None
         self.killed = (0, 0.0)
+        self.told = 0.0
 
     def drive(self, requests: int) -> list[Asked]:
         """Make the requests, let the server or its worker leave in their middle, then end the server."""
@@ -45,10 +46,13 @@ class Leaving:
             self.server.wait_until_idle()
         if self.way.act == BUSY_STOP:
             self.held = Held(self.server.port, self.way.hold, self.begun)
-        status = self.server.stop()
+            self.killed = self.held.pid, time.time()
+        status = self.server.stop(told=self.way.act in {STOP, INTERRUPT})
+        if self.told:
+            self.server.stop_seconds = time.monotonic() - self.told
         if self.way.act == BUSY_STOP and self.held is not None:
             asked.append(self.held.result())
-        assert status == self.way.exit_status, self.server.output
+        assert (self.way.exit_status, self.server.output) == (status, self.server.output)
         return asked
 
     def act(self) -> None:
@@ -57,6 +61,7 @@ class Leaving:
         if act == RELOAD:
             master.send_signal(signal.SIGHUP)
         elif act in {STOP, INTERRUPT}:
+            self.told = time.monotonic()
             master.send_signal(signal.SIGTERM if act == STOP else signal.SIGINT)
         elif act in {KILL, ABORT_TWICE, WAIT}:
             self.held = Held(self.server.port, self.way.hold, self.begun)
@@ -75,9 +80,10 @@ class Leaving:
         self.killed = pid, time.time()
 
     def excused(self, asked: Asked) -> bool:
-        """Tell whether the killed worker had answered a request within its last export interval, and a bit."""
-        pid, when = self.killed
-        return asked.pid == pid and asked.ended > when - INTERVAL - 0.5
+        """Tell whether the killed worker had finished a request within its last export interval, and a bit."""
+        pid, path = begun_in(self.begun)[asked.trace_id, asked.span_id]
+        victim, when = self.killed
+        return pid == victim and path != self.way.hold and asked.ended > when - INTERVAL - 0.5
 
 
 def recovered(receiver: Receiver) -> bool:

@@ -1,0 +1,66 @@
+"""A collector that refuses, hangs or is slow costs a leaving worker OTELFORK_EXIT_TIMEOUT, and no client a request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.conformance.leaving import ask_through
+from tests.conformance.rows import PROGRAMS, Row
+from tests.conformance.serving import serve
+
+from otelfork.receiver import ALWAYS, HTTP, Receiver
+
+EXIT_SECONDS = 1.0
+MARGIN = 4.0
+"""What a busy machine and the servers' own leave-taking may need besides; a stop without deadline took 17 s and more."""
+FAULTS = {"refuses": {"refuse": ALWAYS}, "hangs": {"hang": ALWAYS}, "answers slowly": {"delay": 5.0}}
+GUNICORN = ("{python}", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "3")
+UVICORN = ("{python}", "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2")
+GRANIAN = ("{python}", "-m", "granian", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2")
+UWSGI = ("{uwsgi}", "--http-socket", "127.0.0.1:{port}", "--master", "--processes", "3", "--enable-threads")
+UWSGI += ("--die-on-term", "--need-app", "--module", "leaving_wsgi:app")
+SERVERS = (
+    Row("gunicorn sync", (*GUNICORN, "--max-requests", "20", "leaving_wsgi:app"), PROGRAMS, slow=False),
+    Row(
+        "gunicorn gthread",
+        (*GUNICORN, "--worker-class", "gthread", "--threads", "4", "--max-requests", "20", "leaving_wsgi:app"),
+        PROGRAMS,
+    ),
+    Row("gunicorn gevent", (*GUNICORN, "--worker-class", "gevent", "leaving_wsgi:app"), PROGRAMS),
+    Row("gunicorn asgi", (*GUNICORN, "--worker-class", "asgi", "leaving_asgi:app"), PROGRAMS),
+    Row("uvicorn --workers", (*UVICORN, "leaving_asgi:app"), PROGRAMS),
+    Row("uvicorn --workers --lifespan off", (*UVICORN, "--lifespan", "off", "leaving_asgi:app"), PROGRAMS),
+    Row("granian wsgi", (*GRANIAN, "--interface", "wsgi", "leaving_wsgi:app"), PROGRAMS),
+    Row("granian asgi", (*GRANIAN, "--interface", "asgi", "leaving_asgi:app"), PROGRAMS),
+    Row("uwsgi --max-requests", (*UWSGI, "--max-requests", "20"), PROGRAMS),
+)
+
+
+def cases() -> list[object]:
+    """Return each server with each fault; `make test` runs one."""
+    return [
+        pytest.param(row, fault, id=f"{row.name}-{fault}", marks=[pytest.mark.slow] * (row.slow or fault != "hangs"))
+        for row in SERVERS
+        for fault in FAULTS
+    ]
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(("row", "fault"), cases())
+def test_leaving_takes_its_deadline_and_fails_no_request(row: Row, fault: str, tmp_path: Path):
+    """Every request is answered while workers leave, and the stop keeps its deadline."""
+    with Receiver(**FAULTS[fault]) as receiver:  # type: ignore[arg-type]
+        environment = {
+            **receiver.environment(HTTP),
+            "BEGUN": str(tmp_path / "begun"),
+            "OTELFORK_EXIT_TIMEOUT": str(EXIT_SECONDS),
+        }
+        with serve(row, environment, tmp_path, 0) as server:
+            server.wait_until_ready()
+            asked = ask_through(server.port, 100, "/items/7", lambda: None)
+            if "uwsgi" in row.name:
+                server.wait_until_idle()
+            server.stop()
+    failed = [one.error for one in asked if one.error]
+    assert ([], True) == (failed, server.stop_seconds < EXIT_SECONDS + MARGIN), server.stop_seconds
