@@ -20,7 +20,7 @@ FLOORS = {
     "pipelines": 4, "configfile": 4,
     # 3 edges
     "wsgi": 3, "asgi": 3, "exporters": 3, "logs": 3, "recovery": 3, "guests": 3, "generation": 3,
-    "outlets": 3, "system": 3, "systemmetrics": 3, "systemfigures": 3,
+    "outlets": 3, "spooling": 3, "system": 3, "systemmetrics": 3, "systemfigures": 3,
     # 2 core: requests
     "messages": 2, "body": 2, "exchange": 2, "request": 2, "instruments": 2, "attributes": 2, "routes": 2,
     "frameworks": 2, "propagation": 2, "origin": 2, "hooks": 2, "scope": 2, "environ": 2, "addresses": 2,
@@ -31,7 +31,7 @@ FLOORS = {
     "diagnosis": 2, "weights": 2, "figures": 2,
     # 1 leaves
     "semconv": 1, "settings": 1, "scoreboard": 1, "boardfile": 1, "membership": 1, "runs": 1, "forks": 1, "wire": 1,
-    "outcome": 1, "backoff": 1,
+    "outcome": 1, "backoff": 1, "segment": 1, "spool": 1,
     "version": 1,
 }  # fmt: skip
 SDK = {

@@ -30,6 +30,19 @@ def observe(meter: Meter, totals: Totals) -> None:
         )
 
 
+def observe_spool(meter: Meter, inherited: Callable[[], int], repeated: Callable[[], int]) -> None:
+    """Make the counters of what dead processes left, and of what they may have sent already."""
+    for name, value, description in (
+        ("otelfork.spool.records.recovered", inherited, "Records that processes which are dead had left on disk."),
+        ("otelfork.spool.records.repeated", repeated, "Of these, records that may have been received before."),
+    ):
+        meter.create_observable_counter(name, callbacks=[_positive(value)], unit="{record}", description=description)
+
+
+def _positive(value: Callable[[], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(found) for found in (value(),) if found]
+
+
 def _callback(signal: str, totals: Totals) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def lost(_: CallbackOptions) -> Iterable[Observation]:
         return [

@@ -6,9 +6,11 @@ at-fork hooks would revive what was dropped. It must not know who asks for a gen
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk_metrics
@@ -22,7 +24,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
 from otelfork import figures, samplers, weights
 from otelfork.complaints import Complaints
-from otelfork.exporters import Factory
+from otelfork.exporters import Factory, spoolable
 from otelfork.generation import Generation
 from otelfork.guests import Guests, HomeSpanProcessors, keep_home
 from otelfork.identity import LateResource, ProcessIdGenerator, process_resource
@@ -33,11 +35,13 @@ from otelfork.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanP
 from otelfork.recovery import Recovery
 from otelfork.settings import BatchSettings, Environment, Settings, SettingsError
 from otelfork.settings.telemetry import STOCK_SAMPLERS
+from otelfork.spooling import NAMES, SpooledStream, Writer
 from otelfork.streams import Fan, Stream
 
 if TYPE_CHECKING:
     from otelfork.scoreboard import Scoreboard
 
+_logger = logging.getLogger("otelfork")
 _EXEMPLAR_FILTERS: Mapping[str, Callable[[], sdk_metrics.ExemplarFilter]] = {
     "trace_based": sdk_metrics.TraceBasedExemplarFilter,
     "always_on": sdk_metrics.AlwaysOnExemplarFilter,
@@ -76,6 +80,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         complaints=complaints,
     )
     outbox.prepare = prepare
+    writer = _spool(plan, complaints)
     tracer_provider = TracerProvider(
         sampler=_value(plan.sampler) or _environment_sampler(settings.sampler),
         resource=resource,
@@ -88,7 +93,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         tracer_provider.add_span_processor(added)
     processor = None
     if plan.exporters["traces"]:
-        processor = OutboxSpanProcessor(_queue(outbox, plan, "spans", settings.spans))
+        processor = OutboxSpanProcessor(_queue(outbox, plan, "spans", settings.spans, writer))
         tracer_provider.add_span_processor(processor)
     readers = [OutboxReader(make, settings, complaints) for make in plan.exporters["metrics"]]
     outbox.readers.extend(readers)
@@ -106,7 +111,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         logger_provider.add_log_record_processor(added)
     log_processor = None
     if plan.exporters["logs"]:
-        log_processor = OutboxLogRecordProcessor(_queue(outbox, plan, "logs", settings.logs))
+        log_processor = OutboxLogRecordProcessor(_queue(outbox, plan, "logs", settings.logs, writer))
         logger_provider.add_log_record_processor(log_processor)
     generation = Generation(tracer_provider, meter_provider, logger_provider, outbox, processor, log_processor)
     generation.borrowed += [*live.span_processors, *live.log_record_processors]
@@ -117,6 +122,8 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     figures.observe(meter_provider.get_meter(SCOPE), complaints.totals)
     if board is not None:
         _look_after_the_dead(generation, board, resource)
+    if writer is not None:
+        _look_after_the_spool(generation, writer)
     return generation
 
 
@@ -125,6 +132,8 @@ def warm() -> None:
 
     Nothing is recorded, and nothing stays: a first use in a cold process costs three times as much.
     """
+    with contextlib.suppress(ImportError):  # no POSIX locks: there is no spool
+        import_module("otelfork.spool")
     empty = Resource.get_empty()
     # Sampler and filter are given: from the environment the SDK would read them, in another spelling than ours.
     traces = TracerProvider(
@@ -152,15 +161,60 @@ def _look_after_the_dead(generation: Generation, board: Scoreboard, resource: La
     outbox.chores = Recovery(board, resource.detected, deliver, meter).tick
 
 
-def _queue(outbox: Outbox, plan: Plan, name: str, settings: BatchSettings) -> Stream[Any] | Fan[Any]:
+def _queue(
+    outbox: Outbox, plan: Plan, name: str, settings: BatchSettings, writer: Writer | None
+) -> Stream[Any] | Fan[Any]:
     """Return the queue of a signal: one for each of its exporters, so that none waits for another."""
-    factories = plan.exporters["traces" if name == "spans" else name]
     queues = len(plan.exporters["traces"]) + len(plan.exporters["logs"])
-    budget = plan.settings.delivery.queue_bytes / queues
-    streams = [
-        outbox.stream(name, settings, make, weigh=weights.of_anything, budget=budget) for make in factories
-    ]  # fmt: skip
+    options: dict[str, Any] = {"weigh": weights.of_anything, "budget": plan.settings.delivery.queue_bytes / queues}
+    streams: list[Stream[Any]] = []
+    for make in plan.exporters["traces" if name == "spans" else name]:
+        packer = spoolable(make) if writer is not None else None
+        if packer is None:
+            streams.append(outbox.stream(name, settings, make, **options))
+        else:
+            spooled: dict[str, Any] = {"writer": writer, "pack": packer()}
+            streams.append(outbox.stream(name, settings, make, kind=SpooledStream, **spooled, **options))
     return streams[0] if len(streams) == 1 else Fan(streams)
+
+
+def _spool(plan: Plan, complaints: Complaints) -> Writer | None:
+    """Return what writes to the spool; None where there is none, or cannot be one, which is said."""
+    delivery = plan.settings.delivery
+    if delivery.spool is None or not any(spoolable(make) for made in plan.exporters.values() for make in made):
+        return None
+    try:
+        # Not at the top: the room needs POSIX locks.
+        from otelfork.spool import Spool
+
+        spool = Spool(
+            delivery.spool,
+            plan.membership.service if plan.membership is not None else plan.service_name or "",
+            max_bytes=delivery.spool_bytes,
+            max_age=delivery.spool_age,
+            lost=lambda kind, reason, count: complaints.lost(NAMES.get(kind, "records"), reason, count),
+        )
+    except (ImportError, OSError) as error:
+        _logger.error("there is no spool (%s): what is not exported yet is lost with its process", error)
+        return None
+    return Writer(spool, delivery.spool_interval)
+
+
+def _look_after_the_spool(generation: Generation, writer: Writer) -> None:
+    """Let the exporter thread send what dead processes left, and show how much that was."""
+    outbox, spool = generation.outbox, writer.spool
+    if outbox is None:
+        return
+    meter = generation.meter_provider.get_meter(SCOPE)
+    figures.observe_spool(meter, lambda: spool.inherited, lambda: spool.repeated)
+    others = outbox.chores
+
+    def chores() -> None:
+        spool.adopt()
+        if others is not None:
+            others()
+
+    outbox.chores = chores
 
 
 def _value(given: Any) -> Any:

@@ -118,7 +118,7 @@ class Stream(Generic[_T]):
     @property
     def look(self) -> float:
         """When this stream wants to be looked at (monotonic)."""
-        return min(self.due, self._weighed + _WEIGH_SECONDS) if self.backoff.again and self.queue else self.due
+        return min(self.due, self._weighed + _WEIGH_SECONDS) if self.backoff.again and self.waiting else self.due
 
     def ready(self, now: float) -> bool:
         """Tell whether this queue should be exported now: a full batch, or the delay is over."""

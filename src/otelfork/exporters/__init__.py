@@ -19,6 +19,11 @@ _OURS["logging"] = "otelfork.exporters.pylogging"
 """Our exporters; the extra that each needs has its name."""
 
 
+def spoolable(factory: Factory) -> Callable[[], Callable[[Any], bytes]] | None:
+    """Return what makes the encoder of batches for this factory's exporters; None where they take no `Parcel`."""
+    return factory.packer if getattr(factory, "takes_parcels", False) else None  # type: ignore[attr-defined]
+
+
 def factories(settings: Settings) -> dict[str, list[Factory]]:
     """Import what the settings name and return the factories by signal.
 
