@@ -30,6 +30,8 @@ class Sent:
     status: int | None
     error: str | None
     seconds: float
+    ended: float = 0.0
+    """When that was; seconds since the epoch."""
 
     @property
     def answered(self) -> bool:
@@ -65,6 +67,12 @@ def drive(
         return tuple(threads.map(load.send, itertools.islice(itertools.cycle(urls), requests)))
 
 
+def send_one(url: str, timeout: float) -> Sent:
+    """Send one GET request and return what came of it."""
+    with httpx.Client(timeout=timeout, headers={"connection": "close"}, trust_env=False) as client:
+        return _Load(client, timeout, None).send(url)
+
+
 class _Load:
     """One run of the driver, used by all its threads."""
 
@@ -91,7 +99,7 @@ class _Load:
                 self._last_answer = end
             if self._progress is not None:
                 self._progress(self._done)
-        return Sent(trace_id, parent_span_id, url, status, error, end - begin)
+        return Sent(trace_id, parent_span_id, url, status, error, end - begin, time.time())
 
     def _get(self, url: str, traceparent: str) -> tuple[int | None, str | None]:
         try:

@@ -40,6 +40,15 @@ def print_account(account: Account) -> None:
     console.print(f"{account.answered} of {account.sent} requests answered, {len(account.failed)} failed")
     _print_requests(console, "failed:", account.failed)
     _print_requests(console, "answered, but without a server span:", account.missing)
+    if account.killed_worker is not None:
+        unseen = f"{len(account.unseen)} unanswered requests without a span"
+        console.print(f"worker {account.killed_worker} was killed: {account.recovered} requests recovered, {unseen}")
+        console.print(
+            f"lost in its last export interval of {account.interval:g} s: {account.excused} of {account.lost}"
+        )
+    if account.hung is not None:
+        seen = "no span" if account.hung in account.unseen else "a span"
+        console.print(f"the request that hung has {seen}: trace {account.hung.trace_id}", soft_wrap=True)
     if account.repeated_span_ids:
         console.print(f"span ids delivered more than once: {len(account.repeated_span_ids)}")
     if account.other_server_spans:
@@ -86,7 +95,9 @@ def _print_requests(console: Console, title: str, requests: Sequence[Sent]) -> N
 
 
 def _warnings(account: Account) -> Iterator[str]:
-    if not account.workers:
+    if not account.listening:
+        yield "the collector took nothing: only the server's answers and its stop are judged"
+    elif not account.workers:
         yield "no telemetry arrived; is the application wrapped, and are the exporters installed?"
     for instance_id in account.shared_instance_ids:
         yield f"service.instance.id {instance_id or '(none)'} belongs to two processes at the same time"

@@ -103,6 +103,10 @@ class ServerProcess:
         """The exit status, None while it runs."""
         return self._process.poll()
 
+    def members(self) -> tuple[int, ...]:
+        """Return the pids of its session that run, its own among them (Linux only)."""
+        return _session_members(self._process.pid)
+
     def output(self) -> str:
         """Return the end of what it printed so far, at most 64 KiB."""
         descriptor = self._output.fileno()

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import click
 
 from otelfork.cli.account import Account, Match, match
 from otelfork.cli.load import Sent, drive
+from otelfork.cli.mishaps import COLLECTORS, GOOD, Happening, Mishaps
 from otelfork.cli.report import print_account, print_output, progress_bar
 from otelfork.cli.server import ServerNotStartedError, ServerProcess, Stopped, free_port, listening
 from otelfork.receiver import HTTP, PROTOCOLS, Receiver
@@ -23,6 +25,9 @@ NOT_STARTED = 2
 """The exit status for a server that did not start."""
 TERMINATED = 128 + signal.SIGTERM
 """The exit status when the command itself is sent SIGTERM: it stops the server first."""
+
+SETTLE_SECONDS = 6.0
+"""How long survivors may take to send what a killed worker was busy with."""
 
 _PORT = "{port}"
 _DESTINATION = re.compile(
@@ -48,6 +53,7 @@ def run(
     progress: Callable[[int], object] | None = None,
     receiver: Receiver | None = None,
     show_output: bool = False,
+    mishaps: Mishaps | None = None,
 ) -> Account:
     """Run a server, drive it, stop it and account for the telemetry of every request.
 
@@ -56,7 +62,8 @@ def run(
     `environment` on top. `start_timeout` is how long it may take to listen; `timeout` holds for each thing
     waited for after that: an answer, its end, the last of its telemetry. All in seconds. `keep_alive` reuses
     connections, which leaves some workers without requests. `progress` is called with the number of requests
-    done. A `receiver` that is given is used (and its faults) and left open; it should be empty.
+    done. A `receiver` that is given is used (and its faults) and left open; it should be empty. `mishaps` are what is to go
+    wrong on purpose.
 
     Raises ServerNotStartedError if the server cannot be driven, ValueError for arguments that mean nothing.
     """
@@ -68,21 +75,58 @@ def run(
     if listening(host, url_port):
         raise ServerNotStartedError(f"something else listens on {host}:{url_port} already")
     urls = [url.rstrip("/") + path for path in paths] or [url]
+    mishaps = mishaps or Mishaps()
     with ExitStack() as stack:
-        receiver = receiver or stack.enter_context(Receiver())
-        variables = {**_environment(receiver, protocol), **(environment or {})}
+        receiver = receiver or stack.enter_context(mishaps.receiver() if mishaps.collector != GOOD else Receiver())
+        variables = {**_environment(receiver, protocol), **mishaps.environment(), **(environment or {})}
         server = stack.enter_context(ServerProcess(command, environment=variables, cwd=cwd, show_output=show_output))
         server.wait_until_listening(host, url_port, start_timeout)
+        happening = Happening(mishaps, server, url=url, requests=requests, timeout=timeout, progress=progress)
         sent = drive(
-            urls, requests=requests, concurrency=concurrency, timeout=timeout, keep_alive=keep_alive, progress=progress
+            urls,
+            requests=requests,
+            concurrency=concurrency,
+            timeout=timeout,
+            keep_alive=keep_alive,
+            progress=happening.progress,
         )
+        sent += happening.finish()
+        _settle(receiver, sent, happening)
         stopped = server.stop(timeout)
         output = server.output()
         if stopped.died and not any(one.answered for one in sent):
             reason = f"the server ended with status {stopped.exit_status} before it answered a request"
             raise ServerNotStartedError(reason, output=output, exit_status=stopped.exit_status)
         quiet = receiver.wait_until_quiet(timeout=timeout)
-        return _account(sent, match(sent, receiver.spans, receiver.points), stopped, output, quiet=quiet)
+        account = _account(sent, match(sent, receiver.spans, receiver.points), stopped, output, quiet=quiet)
+        return _with_mishaps(
+            account, mishaps, happening, float(variables.get("OTEL_BSP_SCHEDULE_DELAY") or 5000) / 1000
+        )
+
+
+def _settle(receiver: Receiver, sent: Sequence[Sent], happening: Happening) -> None:
+    """Give the survivors the time to send what the dead worker was busy with."""
+    if happening.killed is None and happening.hung is None:
+        return
+    failed = {(one.trace_id, one.parent_span_id) for one in sent if not one.answered}
+    receiver.wait_for(
+        lambda receiver: failed <= {(span.trace_id, span.parent_span_id) for span in receiver.spans}, SETTLE_SECONDS
+    )
+
+
+def _with_mishaps(account: Account, mishaps: Mishaps, happening: Happening, interval: float) -> Account:
+    excused = 0
+    if happening.killed is not None:
+        begin, end = happening.killed_at - interval - 0.5, happening.killed_at + 1.0
+        excused = sum(begin <= one.ended <= end for one in account.missing)
+    return replace(
+        account,
+        killed_worker=happening.killed,
+        excused=excused,
+        interval=interval,
+        hung=happening.hung,
+        listening=mishaps.listens,
+    )
 
 
 def _check(command: Sequence[str], url: str, requests: int, concurrency: int) -> None:
@@ -121,6 +165,8 @@ def _account(sent: Sequence[Sent], found: Match, stopped: Stopped, output: str, 
         answered=len(sent) - len(failed),
         failed=failed,
         received=found.received,
+        recovered=found.recovered,
+        unseen=found.unseen,
         lost=len(found.missing),
         missing=found.missing,
         duplicated=found.duplicated,
@@ -158,6 +204,9 @@ def _account(sent: Sequence[Sent], found: Match, stopped: Stopped, output: str, 
     help="Seconds for each answer, for the server's stop, and for the last of its telemetry.",
 )
 @click.option("--keep-alive", is_flag=True, help="Reuse connections; by default each request has its own.")
+@click.option("--kill-one", is_flag=True, help="Kill a worker (SIGKILL) in the middle of the load.")
+@click.option("--timeout-one", metavar="PATH", default="", help="Also send a request to PATH, which hangs.")
+@click.option("--collector", type=click.Choice(COLLECTORS), default=GOOD, help="How the collector behaves.")
 @click.option("--show-output", is_flag=True, help="Show the server's output as it comes.")
 @click.argument("server_command", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
@@ -170,6 +219,9 @@ def command(
     start_timeout: float,
     timeout: float,
     keep_alive: bool,
+    kill_one: bool,
+    timeout_one: str,
+    collector: str,
     show_output: bool,
     server_command: tuple[str, ...],
 ) -> None:
@@ -200,6 +252,7 @@ def command(
                 keep_alive=keep_alive,
                 progress=progress,
                 show_output=show_output,
+                mishaps=Mishaps(kill_one, timeout_one, collector),
             )
     except ServerNotStartedError as error:
         print_output(error.output)
