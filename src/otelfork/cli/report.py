@@ -42,7 +42,10 @@ def print_account(account: Account) -> None:
     _print_requests(console, "answered, but without a server span:", account.missing)
     if account.killed_worker is not None:
         unseen = f"{len(account.unseen)} unanswered requests without a span"
-        console.print(f"worker {account.killed_worker} was killed: {account.recovered} requests recovered, {unseen}")
+        console.print(
+            f"worker {account.killed_worker} was killed: {account.recovered} requests recovered, {unseen}",
+            soft_wrap=True,
+        )
         console.print(
             f"lost in its last export interval of {account.interval:g} s: {account.excused} of {account.lost}"
         )
