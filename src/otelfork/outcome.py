@@ -31,6 +31,8 @@ class Outcome:
     """Records that the collector did not take of a batch that it accepted (OTLP: partial success)."""
     message: str = ""
     """What the collector said about it."""
+    why: str = ""
+    """What went wrong, where the transport knows it better than the exporter's log line."""
 
     def left(self, timeout: float) -> float:
         """Return the seconds that a request may last: its own timeout, or what is left until the deadline."""

@@ -148,7 +148,7 @@ class OutboxReader(MetricReader):
             return True
         if may_pass(told, problem, reason):
             self.backoff.failed(told.retry_after)
-            self._complaints.delayed(self._exporter, reason, tries=self.backoff.tries)
+            self._complaints.delayed(self._exporter, [told.why] if told.why else reason, tries=self.backoff.tries)
             return None
         self.backoff.succeeded()
         self._complaints.failed("metric collections", self._exporter, 1, reason)

@@ -188,7 +188,7 @@ class Stream(Generic[_T]):
             return True
         if may_pass(result, problem, reason):
             self.backoff.failed(result.retry_after)
-            self._complaints.delayed(exporter, reason, tries=self.backoff.tries)
+            self._complaints.delayed(exporter, [result.why] if result.why else reason, tries=self.backoff.tries)
             return None
         self.backoff.succeeded()  # it answered
         self._complaints.failed(self.name, exporter, len(batch), reason)

@@ -100,6 +100,7 @@ def _note(result: Outcome, answer: requests.Response) -> None:
     """Tell what the collector answered."""
     result.passing = answer.status_code in PASSING_STATUS
     if result.passing:
+        result.why = f"the collector answers {answer.status_code} {answer.reason}"
         note_retry_after(result, answer.headers.get("Retry-After"))
         answer.headers["Retry-After"] = _NEVER
     elif answer.ok and answer.content:
