@@ -7,6 +7,7 @@ at-fork hooks would revive what was dropped. It must not know who asks for a gen
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -246,11 +247,17 @@ def _environment_id_generator(name: str) -> IdGenerator:
     return generator
 
 
-def _component(variable: str, group: str, name: str, known: Sequence[str]) -> Any:
+@functools.cache
+def _entry_point(variable: str, group: str, name: str, known: tuple[str, ...]) -> Any:
+    """Load a named component, once: `check_components` does it early, and every generation uses what it found."""
     found = tuple(metadata.entry_points(group=group, name=name))
     if not found:
         raise SettingsError(variable, name, f"one of {', '.join(known)}, or an entry point of {group}")
-    factory = found[0].load()
+    return found[0].load()
+
+
+def _component(variable: str, group: str, name: str, known: Sequence[str]) -> Any:
+    factory = _entry_point(variable, group, name, tuple(known))
     if group == "opentelemetry_traces_sampler":
         return factory(Environment().text("OTEL_TRACES_SAMPLER_ARG"))
     return factory()

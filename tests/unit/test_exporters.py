@@ -174,3 +174,16 @@ def test_an_installed_exporter_is_found_by_its_entry_point(monkeypatch):
         exporters.metadata, "entry_points", lambda **where: [Entry()] if where["name"] == "mine" else []
     )
     assert ["loaded"] == factories(OTEL_TRACES_EXPORTER="mine")["traces"]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "deflate"])
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_every_compression_of_the_specification_arrives(protocol: str, compression: str) -> None:
+    """`none` is a value, over gRPC too, where the standard exporter refuses it."""
+    with Receiver() as receiver:
+        run(
+            "otelfork.configure(); span('work'); assert otelfork.flush(10)",
+            environment={**receiver.environment(protocol), "OTEL_EXPORTER_OTLP_COMPRESSION": compression},
+        )
+        names = [span.name for span in receiver.spans]
+    assert ["work"] == names

@@ -70,7 +70,19 @@ def _grpc(signal: str) -> Factory:
     made, standard = classes[signal]
     exporter: Callable[..., Any] = made
     # One try in an export, and the next when the stream says so: no other signal waits for it.
-    return _Made(lambda: exporter(retryable_error_codes=rpc.one_try()), signal, private.takes_parcels(made, standard))
+    compression = _grpc_compression(signal)
+    return _Made(
+        lambda: exporter(retryable_error_codes=rpc.one_try(), compression=compression),
+        signal,
+        private.takes_parcels(made, standard),
+    )
+
+
+def _grpc_compression(signal: str) -> Any:
+    """Return gRPC's compression; the standard exporter refuses `none` and `deflate`, which the specification knows."""
+    kinds: Any = import_module("grpc").Compression
+    chosen = Environment().text(f"OTEL_EXPORTER_OTLP_{signal.upper()}_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
+    return {"gzip": kinds.Gzip, "deflate": kinds.Deflate}.get(chosen.lower(), kinds.NoCompression)
 
 
 def _http(signal: str) -> Factory:
