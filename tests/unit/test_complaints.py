@@ -147,3 +147,63 @@ def test_an_advice_is_the_one_line_of_its_minute(clock, caplog):
         "nothing listens" in lines[0],
         [line.split(": ")[1].split(";")[0] for line in said(caplog)],
     )
+
+
+def logged(caplog):
+    """Return all lines of log."""
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_short_outage_is_not_worth_a_line_and_a_long_one_is_worth_one_a_minute(clock, caplog):
+    """A collector that restarts is everyday life; one that stays away is said, not each try of it."""
+    complaints = Complaints()
+    for tries in (1, 2, 3):
+        complaints.delayed(object(), ["the collector answers 503"], tries=tries)
+    short = len(logged(caplog))
+    for tries in range(4, 9):
+        complaints.delayed(object(), ["the collector answers 503"], tries=tries)
+    clock.now += 61
+    complaints.delayed(object(), ["the collector answers 503"], tries=9)
+    line = "telemetry waits, and is tried again: object: the collector answers 503"
+    assert (0, [line, line]) == (short, logged(caplog))
+
+
+def test_what_a_collector_rejects_is_counted_and_said(clock, caplog):
+    """Partial success: the collector's own words are the reason."""
+    complaints = Complaints()
+    complaints.rejected("spans", object(), 2, "too old")
+    complaints.say()
+    assert ({("spans", "rejected"): 2}, True) == (complaints.totals(), "object: too old" in said(caplog)[0])
+
+
+def test_a_warning_of_the_collector_is_passed_on_once(clock, caplog):
+    """It took everything and has something to say."""
+    complaints = Complaints()
+    for _ in range(3):
+        complaints.rejected("spans", object(), 0, "deprecated")
+    complaints.say()
+    assert ["the collector took all spans and says: deprecated"] == logged(caplog)
+
+
+def test_a_flush_that_did_not_deliver_is_said(clock, caplog):
+    """At an exit it is the last line about what is lost."""
+    complaints = Complaints()
+    complaints.undelivered({"spans": 3, "logs": 0})
+    assert ["not delivered before the deadline: 3 spans; no time left"] == logged(caplog)
+
+
+def test_reading_from_several_threads_miscounts_nothing():
+    """The metric and the log line read the same figures."""
+    complaints = Complaints()
+
+    def drop_and_read():
+        for _ in range(2000):
+            complaints.dropped("spans", "queue_full")
+            complaints.totals()
+
+    threads = [threading.Thread(target=drop_and_read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {("spans", "queue_full"): 8000} == complaints.totals()

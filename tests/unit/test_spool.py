@@ -461,3 +461,26 @@ def test_public_names_only_means_no_spool(directory):
             },
         )
         assert (["True Stream"], ["a"]) == (lines, [span.name for span in receiver.spans])
+
+
+@pytest.mark.parametrize("fork", ["os.fork", "c_fork"])
+def test_a_child_writes_files_of_its_own(directory, fork):
+    """Forked while the parent writes and sends: each record arrives once, and each process closes what is not its own."""
+    with Receiver() as receiver:
+        run(
+            RECORD
+            + f"""
+    for number in range(10):
+        span(f"parent {{number}}")
+        reaped([forked(lambda: span(f"child {{number}}"), {fork})])
+    out(otelfork.flush(20))
+    os._exit(0)
+            """,
+            environment={
+                **receiver.environment("http/protobuf"),
+                "OTELFORK_SPOOL_DIR": str(directory),
+                "OTEL_BSP_SCHEDULE_DELAY": "5",
+            },
+        )
+        expected = Counter(f"{who} {number}" for who in ("parent", "child") for number in range(10))
+        assert expected == Counter(span.name for span in receiver.spans)
