@@ -17,10 +17,10 @@ FLOORS = {
     # 5 root
     "bootstrap": 5,
     # 4 build
-    "pipelines": 4, "configfile": 4,
+    "pipelines": 4, "plans": 4, "providers": 4, "configfile": 4,
     # 3 edges
     "wsgi": 3, "asgi": 3, "exporters": 3, "logs": 3, "recovery": 3, "guests": 3, "generation": 3,
-    "outlets": 3, "spooling": 3, "system": 3, "systemmetrics": 3, "systemfigures": 3,
+    "outlets": 3, "spooling": 3, "components": 3, "system": 3, "systemmetrics": 3, "systemfigures": 3,
     # 2 core: requests
     "messages": 2, "body": 2, "exchange": 2, "request": 2, "instruments": 2, "attributes": 2, "routes": 2,
     "frameworks": 2, "propagation": 2, "origin": 2, "hooks": 2, "scope": 2, "environ": 2, "addresses": 2,
@@ -35,7 +35,7 @@ FLOORS = {
     "version": 1,
 }  # fmt: skip
 SDK = {
-    "bootstrap", "pipelines", "configfile", "exporters", "guests", "recovery", "logs", "testing", "proxies", "generation",
+    "bootstrap", "pipelines", "plans", "components", "configfile", "exporters", "guests", "recovery", "logs", "testing", "proxies", "generation",
     "outlets", "identity", "samplers", "logrecords", "encoder", "lane", "system",
     "systemfigures",
 }  # fmt: skip

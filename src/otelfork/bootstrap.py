@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry._logs import LoggerProvider
-from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import View
@@ -21,26 +19,17 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
-from opentelemetry.trace import NoOpTracerProvider, TracerProvider, format_trace_id, get_current_span
+from opentelemetry.trace import format_trace_id, get_current_span
 
-from otelfork import configfile, exits, exporters, forks, guests, identity, logs, membership, pipelines, seats, system
+from otelfork import exits, forks, logs, pipelines, plans, seats, system
 from otelfork.generation import Generation
 from otelfork.guests import Guests
 from otelfork.membership import Membership
+from otelfork.providers import Providers, disabled, generation_of, of_file
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
-from otelfork.settings import SIGNALS, Environment, Settings, SettingsError
-from otelfork.settings.resource import service
+from otelfork.settings import SIGNALS, Settings, SettingsError
 
 _logger = logging.getLogger("otelfork")
-
-
-@dataclass(frozen=True, slots=True)
-class Providers:
-    """The user's own providers of one process, made by the factory given as `configure(providers=...)`; None is a no-op."""
-
-    tracer_provider: TracerProvider | None = None
-    meter_provider: MeterProvider | None = None
-    logger_provider: LoggerProvider | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,28 +154,23 @@ def configure(
     """
     settings = Settings.read()
     if settings.disabled:
-        return _bootstrap.install(settings, _disabled)
+        return _bootstrap.install(settings, disabled)
     logs.install(explicit=True, service_name=service_name)
     system.start_metrics(_bootstrap.meter_provider)
-    providers = providers or _providers_of_file(settings)
-    if providers is not None:
-        telemetry = _bootstrap.install(settings, _user_build(providers))
-    else:
-        plan = pipelines.Plan(
-            settings=settings,
-            exporters=_exporter_factories(settings, exporters),
-            detectors=identity.detectors(settings.detectors),
-            service_name=service_name,
-            resource=resource,
-            sampler=sampler,
-            id_generator=id_generator,
-            views=views,
-            span_processors=[*_factories_where_exporting(span_processors), *system.span_processors()],
-            log_record_processors=log_record_processors,
-            metric_readers=metric_readers,
-            membership=_membership(service_name, resource),
-        )
-        telemetry = _bootstrap.install(settings, _build(plan))
+    build = _build(
+        settings,
+        providers,
+        service_name=service_name,
+        resource=resource,
+        sampler=sampler,
+        id_generator=id_generator,
+        views=views,
+        span_processors=span_processors,
+        log_record_processors=log_record_processors,
+        metric_readers=metric_readers,
+        exporters=exporters,
+    )
+    telemetry = _bootstrap.install(settings, build)
     _bootstrap.guests.explicit = True
     _bootstrap.take_seats()
     exits.handle_signals()
@@ -205,101 +189,26 @@ def ensure_installed() -> bool:
         settings = Settings.read()
         if settings.disabled:
             return False
-        providers = _providers_of_file(settings)
-        if providers is not None:
-            logs.install()
-            _bootstrap.install(settings, _user_build(providers))
-            return True
-        plan = pipelines.Plan(
-            settings=settings,
-            exporters=_exporter_factories(settings, None),
-            detectors=identity.detectors(settings.detectors),
-            span_processors=system.span_processors(),
-            membership=_membership(None, None),
-        )
+        build = _build(settings, None)
         logs.install()
         system.start_metrics(_bootstrap.meter_provider)
     except SettingsError as error:
         _logger.error("%s; the application runs on untraced", error)
         return False
-    _bootstrap.install(settings, _build(plan))
+    _bootstrap.install(settings, build)
     _announce(settings)
     return True
 
 
-def _exporter_factories(
-    settings: Settings, given: Mapping[str, Sequence[exporters.Factory]] | None
-) -> dict[str, Sequence[exporters.Factory]]:
-    pipelines.check_components(settings)
-    given = given or {}
-    for signal, made in given.items():
-        if signal not in SIGNALS:
-            raise SettingsError("configure(exporters=...)", signal, "the signals traces, metrics and logs")
-        for factory in made:
-            if not callable(factory):
-                raise SettingsError(
-                    "configure(exporters=...)",
-                    factory,
-                    "factories, for each process makes its own: lambda: exporter",
-                )
-    found = exporters.factories(settings.without(given))
-    return {**found, **{signal: list(made) for signal, made in given.items()}}
-
-
-def _factories_where_exporting(processors: Sequence[Any]) -> Sequence[Any]:
-    for processor in processors:
-        if isinstance(processor, SpanProcessor) and guests.exports(processor):
-            raise SettingsError(
-                "configure(span_processors=...)",
-                processor,
-                "a factory, for a processor that exports does not survive a fork: lambda: BatchSpanProcessor(...)",
-            )
-    return processors
-
-
-def _build(plan: pipelines.Plan) -> Callable[[], Generation]:
+def _build(settings: Settings, providers: Callable[[], Providers] | None, **arguments: Any) -> Callable[[], Generation]:
+    """Return the way every process gets its generation: from the user's providers, or from a plan of ours."""
+    providers = providers or of_file(settings)
+    if providers is not None:
+        return generation_of(providers)
+    plan = plans.make(settings, alone=_bootstrap.alone, **arguments)
+    _bootstrap.membership = plan.membership
     pipelines.warm()
     return lambda: pipelines.build(plan, _bootstrap.guests, _bootstrap.prepare)
-
-
-def _membership(service_name: str | None, resource: Any) -> Membership | None:
-    """Find the run that this program's processes join; a test in memory joins none."""
-    if _bootstrap.alone:
-        return None
-    membership.warm()
-    given = getattr(resource, "attributes", resource if isinstance(resource, Mapping) else {})
-    named = service_name or given.get("service.name") or service(Environment()).get("service.name")
-    _bootstrap.membership = Membership.find(str(named or "unknown_service"))
-    return _bootstrap.membership
-
-
-def _user_build(providers: Callable[[], Providers]) -> Callable[[], Generation]:
-    def build() -> Generation:
-        from opentelemetry._logs import NoOpLoggerProvider
-        from opentelemetry.metrics import NoOpMeterProvider
-
-        made = providers()
-        guests.keep_providers_home(made.tracer_provider, made.meter_provider, made.logger_provider)
-        return Generation(
-            made.tracer_provider or NoOpTracerProvider(),
-            made.meter_provider or NoOpMeterProvider(),
-            made.logger_provider or NoOpLoggerProvider(),
-            None,
-        )
-
-    return build
-
-
-def _providers_of_file(settings: Settings) -> Callable[[], Providers] | None:
-    """Return the factory of what OTEL_CONFIG_FILE asks for, or None where it names no file."""
-    if not settings.config_file:
-        return None
-    build = configfile.load(settings.config_file)
-    return lambda: Providers(*build())
-
-
-def _disabled() -> Generation:
-    return _user_build(Providers)()
 
 
 def _announce(settings: Settings) -> None:

@@ -7,35 +7,30 @@ at-fork hooks would revive what was dropped. It must not know who asks for a gen
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk_metrics
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
-from opentelemetry.sdk.metrics import view
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
-from opentelemetry.sdk.resources import Resource, ResourceDetector
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from otelfork import figures, samplers, weights
+from otelfork import components, figures, weights
 from otelfork.complaints import Complaints
-from otelfork.exporters import Factory, spoolable
+from otelfork.exporters import spoolable
 from otelfork.generation import Generation
 from otelfork.guests import Guests, HomeSpanProcessors, keep_home
 from otelfork.identity import LateResource, ProcessIdGenerator, process_resource
 from otelfork.instruments import SCOPE
-from otelfork.membership import Membership
 from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
+from otelfork.plans import Plan
 from otelfork.recovery import Recovery
-from otelfork.settings import BatchSettings, Environment, Settings, SettingsError
-from otelfork.settings.telemetry import STOCK_SAMPLERS
+from otelfork.settings import BatchSettings
 from otelfork.spooling import NAMES, SpooledStream, Writer
 from otelfork.streams import Fan, Stream
 
@@ -50,31 +45,12 @@ _EXEMPLAR_FILTERS: Mapping[str, Callable[[], sdk_metrics.ExemplarFilter]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What every generation is built from: settings, imported exporter factories and the arguments of `configure`."""
-
-    settings: Settings
-    exporters: Mapping[str, Sequence[Factory]]
-    detectors: Sequence[ResourceDetector]
-    service_name: str | None = None
-    resource: Resource | Mapping[str, Any] | Callable[[], Resource | Mapping[str, Any]] | None = None
-    sampler: Sampler | Callable[[], Sampler] | None = None
-    id_generator: IdGenerator | Callable[[], IdGenerator] | None = None
-    views: Sequence[view.View] | Callable[[], Sequence[view.View]] = ()
-    span_processors: Sequence[SpanProcessor | Callable[[], SpanProcessor]] = ()
-    log_record_processors: Sequence[LogRecordProcessor | Callable[[], LogRecordProcessor]] = ()
-    metric_readers: Sequence[Callable[[], MetricReader]] = ()
-    membership: Membership | None = None
-    """The run that the process joins; None for a process that keeps to itself."""
-
-
 def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     """Build this process's generation. Cheap: no thread pool, no connection, no import; the exporter thread does the rest."""
-    settings = plan.settings
     board = plan.membership.join() if plan.membership is not None else None
-    complaints = Complaints()
     resource = LateResource(process_resource(_value(plan.resource), plan.service_name, plan.detectors, board))
+    complaints = Complaints()
+    settings = plan.settings
     outbox = Outbox(
         metric_interval=settings.metric_interval,
         metric_timeout=settings.metric_timeout,
@@ -82,50 +58,77 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     )
     outbox.prepare = prepare
     writer = _spool(plan, complaints)
-    tracer_provider = TracerProvider(
-        sampler=_value(plan.sampler) or _environment_sampler(settings.sampler),
-        resource=resource,
-        shutdown_on_exit=False,
-        active_span_processor=HomeSpanProcessors(),
-        id_generator=_value(plan.id_generator) or _environment_id_generator(settings.id_generator),
-    )
-    processors = [_value(made) for made in plan.span_processors]
-    for added in (*processors, *live.span_processors):
-        tracer_provider.add_span_processor(added)
-    processor = None
-    if plan.exporters["traces"]:
-        processor = OutboxSpanProcessor(_queue(outbox, plan, "spans", settings.spans, writer))
-        tracer_provider.add_span_processor(processor)
     readers = [OutboxReader(make, settings, complaints) for make in plan.exporters["metrics"]]
     outbox.readers.extend(readers)
-    guest_readers = [keep_home(make()) for make in plan.metric_readers]
-    meter_provider = sdk_metrics.MeterProvider(
-        metric_readers=[*readers, *guest_readers],
-        resource=resource,
-        shutdown_on_exit=False,
-        exemplar_filter=_EXEMPLAR_FILTERS[settings.exemplar_filter](),
-        views=_value(plan.views) or (),
+    guests = [keep_home(make()) for make in plan.metric_readers]
+    generation = Generation(
+        _tracer_provider(plan, resource),
+        _meter_provider(plan, resource, [*readers, *guests]),
+        LoggerProvider(resource=resource, shutdown_on_exit=False),
+        outbox,
     )
-    logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    log_processors = [_value(made) for made in plan.log_record_processors]
-    for added in (*log_processors, *live.log_record_processors):
-        logger_provider.add_log_record_processor(added)
-    log_processor = None
-    if plan.exporters["logs"]:
-        log_processor = OutboxLogRecordProcessor(_queue(outbox, plan, "logs", settings.logs, writer))
-        logger_provider.add_log_record_processor(log_processor)
-    generation = Generation(tracer_provider, meter_provider, logger_provider, outbox, processor, log_processor)
-    generation.borrowed += [*live.span_processors, *live.log_record_processors]
-    given = (*plan.span_processors, *plan.log_record_processors)
-    for made, added in zip(given, (*processors, *log_processors), strict=True):
-        (generation.borrowed if added is made else generation.guests).append(added)
-    generation.guests += guest_readers
-    figures.observe(meter_provider.get_meter(SCOPE), complaints.totals)
+    generation.guests += guests
+    _join_spans(generation, outbox, plan, live, writer)
+    _join_logs(generation, outbox, plan, live, writer)
+    figures.observe(generation.meter_provider.get_meter(SCOPE), complaints.totals)
     if board is not None:
         _look_after_the_dead(generation, board, resource)
     if writer is not None:
         _look_after_the_spool(generation, writer)
     return generation
+
+
+def _tracer_provider(plan: Plan, resource: Resource) -> TracerProvider:
+    settings = plan.settings
+    return TracerProvider(
+        sampler=_value(plan.sampler) or components.sampler_named(settings.sampler),
+        resource=resource,
+        shutdown_on_exit=False,
+        active_span_processor=HomeSpanProcessors(),
+        id_generator=_value(plan.id_generator) or components.id_generator_named(settings.id_generator),
+    )
+
+
+def _meter_provider(plan: Plan, resource: Resource, readers: Sequence[MetricReader]) -> sdk_metrics.MeterProvider:
+    return sdk_metrics.MeterProvider(
+        metric_readers=readers,
+        resource=resource,
+        shutdown_on_exit=False,
+        exemplar_filter=_EXEMPLAR_FILTERS[plan.settings.exemplar_filter](),
+        views=_value(plan.views) or (),
+    )
+
+
+def _join_spans(generation: Generation, outbox: Outbox, plan: Plan, live: Guests, writer: Writer | None) -> None:
+    """Add the user's processors, those that earlier generations lend, and ours last: what they set is exported."""
+    add: Any = generation.tracer_provider
+    for processor in (*_made(generation, plan.span_processors), *live.span_processors):
+        add.add_span_processor(processor)
+    generation.borrowed += live.span_processors
+    if plan.exporters["traces"]:
+        generation.processor = OutboxSpanProcessor(_queue(outbox, plan, "spans", plan.settings.spans, writer))
+        add.add_span_processor(generation.processor)
+
+
+def _join_logs(generation: Generation, outbox: Outbox, plan: Plan, live: Guests, writer: Writer | None) -> None:
+    """The same for log records."""
+    add: Any = generation.logger_provider
+    for processor in (*_made(generation, plan.log_record_processors), *live.log_record_processors):
+        add.add_log_record_processor(processor)
+    generation.borrowed += live.log_record_processors
+    if plan.exporters["logs"]:
+        generation.log_processor = OutboxLogRecordProcessor(_queue(outbox, plan, "logs", plan.settings.logs, writer))
+        add.add_log_record_processor(generation.log_processor)
+
+
+def _made(generation: Generation, given: Sequence[Any]) -> list[Any]:
+    """Return the processors of this process: one that was made for it ends with it, one that was given is only borrowed."""
+    made = []
+    for each in given:
+        processor = _value(each)
+        (generation.borrowed if processor is each else generation.guests).append(processor)
+        made.append(processor)
+    return made
 
 
 def warm() -> None:
@@ -221,43 +224,3 @@ def _look_after_the_spool(generation: Generation, writer: Writer) -> None:
 def _value(given: Any) -> Any:
     """Return what the user gave, or what the factory that the user gave makes for this process."""
     return given() if callable(given) and not isinstance(given, SpanProcessor) else given
-
-
-def check_components(settings: Settings) -> None:
-    """Import what sampler and id generator the environment names.
-
-    Raises:
-        SettingsError: there is no such entry point.
-    """
-    _environment_sampler(settings.sampler)
-    _environment_id_generator(settings.id_generator)
-
-
-def _environment_sampler(name: str) -> Sampler:
-    """Return the stock sampler of that name, else the named entry point's."""
-    group = "opentelemetry_traces_sampler"
-    sampler: Sampler = samplers.stock(name) or _component("OTEL_TRACES_SAMPLER", group, name, STOCK_SAMPLERS)
-    return sampler
-
-
-def _environment_id_generator(name: str) -> IdGenerator:
-    if name == "random":
-        return ProcessIdGenerator()
-    generator: IdGenerator = _component("OTEL_PYTHON_ID_GENERATOR", "opentelemetry_id_generator", name, ("random",))
-    return generator
-
-
-@functools.cache
-def _entry_point(variable: str, group: str, name: str, known: tuple[str, ...]) -> Any:
-    """Load a named component, once: `check_components` does it early, and every generation uses what it found."""
-    found = tuple(metadata.entry_points(group=group, name=name))
-    if not found:
-        raise SettingsError(variable, name, f"one of {', '.join(known)}, or an entry point of {group}")
-    return found[0].load()
-
-
-def _component(variable: str, group: str, name: str, known: Sequence[str]) -> Any:
-    factory = _entry_point(variable, group, name, tuple(known))
-    if group == "opentelemetry_traces_sampler":
-        return factory(Environment().text("OTEL_TRACES_SAMPLER_ARG"))
-    return factory()
