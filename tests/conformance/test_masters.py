@@ -11,6 +11,7 @@ import pytest
 from tests.conformance.driving import drive
 from tests.conformance.rows import PROGRAMS, ROWS, Row
 from tests.conformance.serving import serve
+from tests.fresh import outcome
 
 from otelfork.receiver import HTTP, Receiver
 
@@ -53,3 +54,22 @@ def test_a_child_that_records_nothing_holds_no_connection_of_ours(receiver: Rece
         assert server.wait(30) == 0, server.output
         told = dict(line.split() for line in server.output.splitlines() if line.startswith(("parent", "child")))
     assert (int(told["parent"]) > 0, told["child"]) == (True, "0")
+
+
+def test_a_master_that_recorded_nothing_forks_without_a_warning(receiver: Receiver, tmp_path: Path):
+    """Python 3.12 and later warn when a process with threads forks; configured and wrapped, there is none."""
+    program = """
+        import warnings
+        warnings.simplefilter("error")
+        otelfork.configure()
+        app = otelfork.OtelMiddleware(lambda environ, start_response: [])
+        metrics.get_meter("m").create_counter("c")
+        pid = os.fork()
+        if pid == 0:
+            span("child")
+            os._exit(0 if otelfork.flush(5) else 3)
+        out(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), threads())
+    """
+    environment = {**receiver.environment(HTTP), "OTELFORK_RUN_DIR": str(tmp_path / "run")}
+    status, lines, errors = outcome(program, environment=environment)
+    assert (0, ["0 []"], False) == (status, lines, "Warning" in errors), errors

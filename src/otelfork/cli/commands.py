@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from otelfork.cli.doctor import command as doctor
 from otelfork.cli.verify import command as verify
 
 
@@ -14,3 +15,4 @@ def main() -> None:
 
 
 main.add_command(verify)
+main.add_command(doctor)
