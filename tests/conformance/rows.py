@@ -33,6 +33,7 @@ class Row:
     preload: bool = False
     slow: bool = True
     exit_class: str = CLEAN
+    exit_status: int = 0
     stop_idle: bool = False
     environment: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     note: str = ""
@@ -170,6 +171,8 @@ ROWS: tuple[Row, ...] = (
         name="uvicorn --interface wsgi",
         command=(*_UVICORN[:-2], "--interface", "wsgi", "app:app"),
         application=FLASK,
+        exit_status=-15,
+        note="a single process raises SIGTERM once more when it has served",
     ),
     Row("hypercorn", (*_HYPERCORN, "app:app"), FASTAPI, slow=False),
     Row("granian wsgi", (*_GRANIAN, "--interface", "wsgi", "app:app"), FLASK),

@@ -27,7 +27,7 @@ def run(server: Server, row: Row, requests: int) -> list[Sent]:
         if row.stop_idle:
             server.wait_until_idle()
         status = server.stop()
-    assert (0, requests) == (status, len(sent)), server.output
+    assert (row.exit_status, requests) == (status, len(sent)), server.output
     return sent
 
 

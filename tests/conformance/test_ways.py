@@ -19,6 +19,8 @@ from otelfork.receiver import HTTP, Receiver
 
 INTERVAL = 0.5
 """Seconds between exports of spans: what a killed worker may lose."""
+MARGIN = 1.0
+"""What an export may take on a busy machine."""
 RECOVERY_SECONDS = 10.0
 ENVIRONMENT = {"OTEL_BSP_SCHEDULE_DELAY": str(int(INTERVAL * 1000)), "OTELFORK_EXIT_TIMEOUT": "3"}
 
@@ -71,19 +73,21 @@ class Leaving:
         """End the worker that holds the request, or see its server do that."""
         worker = psutil.Process(pid)
         assert worker.pid in {process.pid for process in self.server.descendants()}
+        self.killed = pid, time.time()
         if self.way.act == KILL:
             worker.send_signal(signal.SIGKILL)
         elif self.way.act == ABORT_TWICE:
             worker.send_signal(signal.SIGABRT)
             worker.send_signal(signal.SIGABRT)
         worker.wait(20)
-        self.killed = pid, time.time()
+        if self.way.act == WAIT:
+            self.killed = pid, time.time()
 
     def excused(self, asked: Asked) -> bool:
         """Tell whether the killed worker had finished a request within its last export interval, and a bit."""
         pid, path = begun_in(self.begun)[asked.trace_id, asked.span_id]
         victim, when = self.killed
-        return pid == victim and path != self.way.hold and asked.ended > when - INTERVAL - 0.5
+        return pid == victim and path != self.way.hold and asked.ended > when - INTERVAL - MARGIN
 
 
 def recovered(receiver: Receiver) -> bool:

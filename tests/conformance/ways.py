@@ -71,7 +71,8 @@ def _gunicorn(worker: str, application: str, *options: str, name: str = "") -> I
     yield Way(server, "recycling (--max-requests)", recycling, slow=not main, drops=drops)
     yield Way(server, "reload (HUP)", command, RELOAD, drops=drops)
     yield Way(server, "graceful stop under load", command, STOP, drops=True)
-    yield Way(server, "SIGKILL of a worker", command, KILL, exit_class=KILLED, hold="/hold", slow=not main)
+    # Idle: a successor that has not set up its signals yet swallows SIGTERM, and gunicorn waits graceful_timeout for it.
+    yield Way(server, "SIGKILL of a worker", command, KILL, exit_class=KILLED, hold="/hold", idle=True, slow=not main)
 
 
 def _servers() -> Iterator[Way]:

@@ -27,6 +27,7 @@ def leave(way):
 
 if __name__ == "__main__":
     chosen = sys.argv[1]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
     if chosen.endswith("handler"):
         signal.signal(getattr(signal, chosen.partition(" ")[0]), handled)
     if chosen.endswith("default"):
