@@ -83,7 +83,7 @@ class Membership:
 def _has_orphans(board: Path) -> bool:
     if not board.exists():
         return False
-    from otelfork.scoreboard import has_orphans
+    from otelfork.deadruns import has_orphans
 
     return has_orphans(board)
 
@@ -91,4 +91,5 @@ def _has_orphans(board: Path) -> bool:
 def warm() -> None:
     """Import what `join` needs, so that no worker has to."""
     with contextlib.suppress(ImportError):
-        importlib.import_module("otelfork.scoreboard")
+        for room in ("scoreboard", "deadruns"):
+            importlib.import_module(f"otelfork.{room}")

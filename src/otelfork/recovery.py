@@ -77,7 +77,7 @@ class Recovery:
         elif not self._looked_back and board.leads():
             self._looked_back = True
             # Not at the top: the room needs POSIX locks, and whoever has a board has it and them.
-            from otelfork.scoreboard import dead_runs
+            from otelfork.deadruns import dead_runs
 
             dead_runs(board.directory, board.run, board.service, self._send)
         return True

@@ -70,6 +70,7 @@ def test_the_postfork_project_of_the_examples_sends_each_request_once(
     with serve(row, receiver.environment(GRPC), tmp_path, requests, port=port) as server:
         server.wait_until_ready()
         sent = drive(server, requests)
+        server.wait_until_idle()
         server.stop()
     receiver.wait_until_quiet()
     found = account(sent, receiver.spans, receiver.points, work_span=row.work_span, work_counter=row.work_counter)
