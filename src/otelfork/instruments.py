@@ -5,10 +5,12 @@ Only the OpenTelemetry API is known here; whose provider stands behind it is not
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias, final
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, final
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, UpDownCounter, get_meter_provider
-from opentelemetry.trace import Tracer, TracerProvider, get_tracer_provider
+from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider, get_tracer_provider
 
 from otelfork import semconv
 from otelfork.version import __version__
@@ -17,6 +19,7 @@ MetricKey: TypeAlias = "tuple[str, str, int | None, str | None, str | None, str 
 """(method, scheme, status, error type, route, protocol version, websocket)"""
 
 _OVERFLOW: dict[str, str | int | bool] = {semconv.METRIC_OVERFLOW: True}
+_MOST_SHARED = 1000
 SCOPE = "otelfork"
 
 
@@ -28,6 +31,19 @@ class Board(Protocol):
 
     def end(self, row: int) -> None:
         """Clear the row."""
+
+
+class Lane(Protocol):
+    """Starts request spans in place of the tracer (see `lane.Lane`)."""
+
+    @property
+    def share(self) -> Callable[[Mapping[str, Any]], Any]:
+        """Make of attributes what many spans can have in common."""
+
+    def start(  # noqa: PLR0917
+        self, name: str, context: Context, parent: SpanContext | None, own: dict[str, Any], start_time: int, shared: Any
+    ) -> Span:
+        """Start a SERVER span."""
 
 
 @final
@@ -44,9 +60,11 @@ class Instruments:
         "_active_sets",
         "_limit",
         "_sets",
+        "_shared",
         "active_requests",
         "board",
         "duration",
+        "lane",
         "request_body_size",
         "response_body_size",
         "tracer",
@@ -72,6 +90,9 @@ class Instruments:
         self._limit = cardinality_limit
         self.board: Board | None = None
         """Where running requests are noted, for the case that this process is killed."""
+        self.lane: Lane | None = None
+        """Where request spans come from instead of the tracer, if the provider behind it is ours."""
+        self._shared: dict[Any, Any] = {}
         self._sets: dict[MetricKey, dict[str, str | int | bool]] = {}
         self._active_sets: dict[tuple[str, str], dict[str, str | int | bool]] = {}
 
@@ -106,6 +127,20 @@ class Instruments:
         if len(self._sets) >= self._limit - 1:
             return _OVERFLOW
         return self._sets.setdefault(key, _metric_attributes(key))
+
+    def shared(self, key: tuple[Any, ...], make: Callable[..., Mapping[str, Any]], *arguments: Any) -> Any:
+        """Return what spans of this key have in common: of what the lane shares, `make(*arguments)`.
+
+        Keys hold what clients send (the host): past the limit they are not kept.
+        """
+        found = self._shared.get(key)
+        if found is not None:
+            return found
+        lane = self.lane
+        if lane is None:
+            raise LookupError
+        fresh = lane.share(make(*arguments))
+        return fresh if len(self._shared) >= _MOST_SHARED else self._shared.setdefault(key, fresh)
 
     def active_attributes(self, method: str, scheme: str) -> dict[str, str | int | bool]:
         """Return the attributes of `http.server.active_requests`."""

@@ -13,7 +13,8 @@ from opentelemetry import metrics, trace
 from otelfork import bootstrap, exits, forks
 from otelfork.asgi import ASGIMiddleware
 from otelfork.hooks import Hooks
-from otelfork.request import Instruments
+from otelfork.instruments import Instruments, Lane
+from otelfork.proxies import ProxyTracer
 from otelfork.settings import SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.wsgi import WSGIMiddleware
@@ -114,9 +115,16 @@ class _PerGeneration:
         made = None if generation is None else self._make()
         if made is not None:
             made.board = getattr(generation, "board", None)
+            made.lane = _lane(generation, made.tracer)
         self._instruments = made
         self._generation = generation
         return made
+
+
+def _lane(generation: Any, tracer: trace.Tracer) -> Lane | None:
+    """Return the request lane where the tracer is one of ours that follows the process."""
+    make = getattr(generation, "lane", None)
+    return make(tracer.real()) if make is not None and isinstance(tracer, ProxyTracer) else None
 
 
 def make_once(make: Callable[[], Instruments]) -> Callable[[], Instruments]:

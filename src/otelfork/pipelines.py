@@ -6,8 +6,10 @@ at-fork hooks would revive what was dropped. It must not know who asks for a gen
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
-from otelfork import samplers
+from otelfork import lane, samplers
 from otelfork.complaints import Complaints
 from otelfork.exporters import Factory
 from otelfork.generation import Generation
@@ -111,6 +113,8 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         log_processor = OutboxLogRecordProcessor(logs)
         logger_provider.add_log_record_processor(log_processor)
     generation = Generation(tracer_provider, meter_provider, logger_provider, outbox, processor, log_processor)
+    if processor is not None and not Environment().boolean("OTELFORK_PUBLIC_NAMES_ONLY"):
+        generation.lane = partial(lane.of, put=processor.put, processor=processor)
     generation.borrowed += [*live.span_processors, *live.log_record_processors]
     given = (*plan.span_processors, *plan.log_record_processors)
     for made, added in zip(given, (*processors, *log_processors), strict=True):
@@ -140,6 +144,8 @@ def warm() -> None:
     provider.get_meter("warm").create_histogram("warm").record(1, {"warm": True})
     reader.collect()
     LoggerProvider(resource=empty, shutdown_on_exit=False).get_logger("warm")
+    with contextlib.suppress(Exception):  # an SDK that the lane does not know
+        lane.fits()
 
 
 def _look_after_the_dead(generation: Generation, board: Scoreboard, resource: LateResource) -> None:
