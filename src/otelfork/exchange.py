@@ -55,8 +55,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_error_type", "_failed", "_find_route", "_instruments", "_lean", "_method", "_name", "_renamed", "_row", "_scheme",
-        "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
+        "_error_type", "_failed", "_find_route", "_instruments", "_lean", "_method", "_name", "_over", "_renamed", "_row",
+        "_scheme", "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
         "received", "route", "sent", "settings", "span", "status",
     )  # fmt: skip
 
@@ -133,7 +133,7 @@ class Exchange:
                 self._started_wall,
                 f"{method} {request.path}",
             )
-        instruments.active_requests.add(1, instruments.active_attributes(method, self._scheme), self.context)
+        self._over = instruments.begin(method, self._scheme, self.context)
 
     def respond(self, status: int | None, headers: Iterable[tuple[str, str]]) -> None:
         """Note the response's status and those of its headers that are wanted. The last call before the end counts."""
@@ -187,7 +187,7 @@ class Exchange:
         try:
             if instruments.board is not None:
                 instruments.board.end(self._row)
-            instruments.active_requests.add(-1, instruments.active_attributes(self._method, self._scheme), self.context)
+            self._over()
             self._record(instruments, elapsed)
         except Exception:
             once("the end of a request could not be recorded", "end")
@@ -223,12 +223,9 @@ class Exchange:
         if self.span.is_recording():
             self._describe(status, error_type, route)
         key = (self._method, self._scheme, status, error_type, route, self._version, self._websocket)
-        shared = instruments.attributes(key)
-        instruments.duration.record(elapsed / 1e9, shared, self.context)
-        if not self._websocket:
-            instruments.request_body_size.record(self.received, shared, self.context)
-            sent = 0 if self.bodiless() else self.sent
-            instruments.response_body_size.record(sent, shared, self.context)
+        received = None if self._websocket else self.received
+        sent = None if self._websocket else 0 if self.bodiless() else self.sent
+        instruments.record(key, elapsed / 1e9, received, sent, self.context, self.span, self._started_wall + elapsed)
 
     def _describe(self, status: int | None, error_type: str | None, route: str | None) -> None:
         span: Any = self.span

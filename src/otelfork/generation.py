@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import TracerProvider
 
 from otelfork.instruments import Lane
+from otelfork.lane.folding import Folding
 from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxSpanProcessor
 
@@ -47,6 +48,8 @@ class Generation:
     """Processors and readers of the user that belong to this generation: flushed and shut down with it."""
     lane: Callable[[Any], Lane | None] | None = None
     """Makes the request lane in place of a tracer of this generation; None where only public names may be used."""
+    folding: Folding | None = None
+    """Takes the figures of requests in place of the instruments; None as above."""
     board: Scoreboard | None = None
     """This process's place in its run."""
     pid: int = field(default_factory=os.getpid)

@@ -59,6 +59,8 @@ class Outbox:
         self.streams: list[Stream[Any]] = []
         self.readers: list[Reader] = []
         self.prepare: Callable[[], None] = lambda: None
+        self.fold: Callable[[], None] = lambda: None
+        """What is to be done before records are exported and instruments collected."""
         self.chores: Callable[[], object] | None = None
         """What is to be done once a second and before each flush."""
         # Not at once: the first request of the process has the interpreter to itself.
@@ -79,7 +81,7 @@ class Outbox:
         self, name: str, settings: BatchSettings, build: Callable[[], Sequence[Exporter[Sequence[_T]]]]
     ) -> Stream[_T]:
         """Add a signal's queue."""
-        added: Stream[_T] = Stream(name, settings, build, self._wake, self._complaints)
+        added: Stream[_T] = Stream(name, settings, build, self.wake, self._complaints)
         self.streams.append(added)
         return added
 
@@ -122,7 +124,8 @@ class Outbox:
         if thread is not None and thread is not threading.current_thread():
             thread.join(_left(deadline))
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have the exporter thread look at its queues. Takes no lock that a request could wait for."""
         self._commands.put(_WAKE)
 
     def _flush_here(self, deadline: float) -> bool:
@@ -197,6 +200,7 @@ class Outbox:
         if self.chores is not None and now >= self._chores_due:
             self._chores_due = now + CHORES_SECONDS
             self._do_chores()
+        self.fold()
         for stream in self.streams:
             if stream.ready(now):
                 self.prepare()

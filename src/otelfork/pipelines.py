@@ -29,6 +29,7 @@ from otelfork.generation import Generation
 from otelfork.guests import Guests, HomeSpanProcessors, keep_home
 from otelfork.identity import LateResource, ProcessIdGenerator, process_resource
 from otelfork.instruments import SCOPE
+from otelfork.lane.folding import Folding, fits
 from otelfork.membership import Membership
 from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
@@ -113,8 +114,8 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         log_processor = OutboxLogRecordProcessor(logs)
         logger_provider.add_log_record_processor(log_processor)
     generation = Generation(tracer_provider, meter_provider, logger_provider, outbox, processor, log_processor)
-    if processor is not None and not Environment().boolean("OTELFORK_PUBLIC_NAMES_ONLY"):
-        generation.lane = partial(lane.of, put=processor.put, processor=processor)
+    if not Environment().boolean("OTELFORK_PUBLIC_NAMES_ONLY"):
+        _be_lean(generation, outbox)
     generation.borrowed += [*live.span_processors, *live.log_record_processors]
     given = (*plan.span_processors, *plan.log_record_processors)
     for made, added in zip(given, (*processors, *log_processors), strict=True):
@@ -123,6 +124,15 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     if board is not None:
         _look_after_the_dead(generation, board, resource)
     return generation
+
+
+def _be_lean(generation: Generation, outbox: Outbox) -> None:
+    """Join what makes requests cheap, and needs more than the SDK's public names."""
+    processor = generation.processor
+    if processor is not None:
+        generation.lane = partial(lane.of, put=processor.put, processor=processor)
+    generation.folding = folding = Folding(outbox.wake)
+    outbox.fold = folding.fold
 
 
 def warm() -> None:
@@ -146,6 +156,7 @@ def warm() -> None:
     LoggerProvider(resource=empty, shutdown_on_exit=False).get_logger("warm")
     with contextlib.suppress(Exception):  # an SDK that the lane does not know
         lane.fits()
+        fits()
 
 
 def _look_after_the_dead(generation: Generation, board: Scoreboard, resource: LateResource) -> None:
