@@ -75,12 +75,15 @@ def _headers(environ: Environ) -> Iterator[tuple[str, str]]:
             yield key.replace("_", "-").lower(), str(value)
 
 
+_KEYS = {key: "HTTP_" + key.upper() for key in ("traceparent", "tracestate", "baggage")}
+
+
 class EnvironGetter(Getter[Environ]):
     """Reads a header for a propagator. The server has joined several lines of one header with commas."""
 
     def get(self, carrier: Environ, key: str) -> list[str] | None:
         """Return the header in a list of one, or None."""
-        value = carrier.get("HTTP_" + key.upper().replace("-", "_"))
+        value = carrier.get(_KEYS.get(key) or "HTTP_" + key.upper().replace("-", "_"))
         return None if value is None else [value]
 
     def keys(self, carrier: Environ) -> list[str]:

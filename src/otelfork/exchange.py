@@ -19,6 +19,7 @@ from otelfork.addresses import resolve
 from otelfork.hooks import once
 from otelfork.instruments import Instruments
 from otelfork.origin import parent_context, suppressed
+from otelfork.propagation import with_span
 from otelfork.redaction import REDACTED, redact_url
 from otelfork.request import Request, text
 from otelfork.settings.http import HttpSettings
@@ -101,7 +102,7 @@ class Exchange:
             self.span = instruments.tracer.start_span(
                 name, context=parent, kind=SpanKind.SERVER, attributes=found, start_time=self._started_wall
             )
-        self.context = trace.set_span_in_context(self.span, parent)
+        self.context = with_span(self.span, parent)
         self._instruments = instruments
         self.settings = settings
         self._find_route = find_route
