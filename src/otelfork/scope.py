@@ -30,7 +30,7 @@ def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
     websocket = scope["type"] == "websocket"
     peer, peer_port = _end(scope.get("client"))
     server, server_port = _end(scope.get("server"))
-    forwarded = [get(name, b"").decode("latin-1") for name in _FORWARDING]
+    forwarded = tuple(map(get, _FORWARDING))
     captured = None
     if settings.request_headers is not None:
         captured = capture(decoded(scope["headers"]), settings.request_headers, settings)
@@ -47,7 +47,7 @@ def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
         peer_port=peer_port,
         server=server,
         server_port=server_port,
-        forwarding=Forwarding(*forwarded) if any(forwarded) else None,
+        forwarding=Forwarding(*[(value or b"").decode("latin-1") for value in forwarded]) if any(forwarded) else None,
         websocket=websocket,
         headers=captured,
     )
