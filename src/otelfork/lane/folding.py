@@ -26,6 +26,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any, TypeAlias, final
 
 from opentelemetry import trace
@@ -77,7 +78,7 @@ class Active:
         self.begin, self.end = self._begun.__next__, self._ended.__next__
 
     def running(self) -> int:
-        """Return the number. For one thread at a time: reading a count is one more step of it, of both alike."""
+        """Return the number. For one thread at a time (a consumer's lock): reading is one more step of both counts."""
         # The ended first: of a request that begins and ends in between neither or only the begin is seen.
         ended = next(self._ended)
         return next(self._begun) - ended
@@ -154,7 +155,6 @@ class Folding:
 
     def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
         self.fold()
-        # Collections of one provider follow one another: its consumer holds a lock around this.
         return [Observation(active.running(), active.attributes) for active in list(self._actives.values())]
 
 
@@ -228,12 +228,8 @@ def _add(aggregation: Any, values: Sequence[float], exemplary: Sequence[bool]) -
     # That reservoir keeps the last of each bucket: the others need not be offered.
     last = {value: position for position, value in enumerate(values) if exemplary[position]}
     return sorted(
-        {bisect_left(bounds, value): position for value, position in sorted(last.items(), key=_second)}.values()
+        {bisect_left(bounds, value): position for value, position in sorted(last.items(), key=itemgetter(1))}.values()
     )
-
-
-def _second(pair: tuple[float, int]) -> int:
-    return pair[1]
 
 
 def _measurement(instrument: Any, value: float, attributes: Mapping[str, Any], entry: Entry) -> Any:
@@ -280,12 +276,8 @@ def fits() -> bool:
 
 def _probed(*, folded: bool) -> list[Any]:
     reader = InMemoryMetricReader()
-    provider = sdk.MeterProvider(
-        [reader],
-        resource=Resource.get_empty(),
-        shutdown_on_exit=False,
-        exemplar_filter=sdk.TraceBasedExemplarFilter(),
-    )
+    only_sampled, nobody = sdk.TraceBasedExemplarFilter(), Resource.get_empty()
+    provider = sdk.MeterProvider([reader], nobody, exemplar_filter=only_sampled, shutdown_on_exit=False)
     histogram: Any = provider.get_meter("otelfork.probe").create_histogram(
         "probe", explicit_bucket_boundaries_advisory=(1.0, 2.0)
     )
