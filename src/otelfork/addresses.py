@@ -20,6 +20,8 @@ _HOST = re.compile(r"(?:[^@]*@)?(?:\[([0-9A-Fa-f:.%A-Za-z_-]+)\]|([^\s:/?#\[\]@,
 _FORWARDED_PAIR = re.compile(r'\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))\s*(;|$)')
 _ELEMENTS = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _MOST_HOPS = 32
+_LONGEST_KEPT = 256
+"""Characters of forwarding headers whose first hop is kept for the next request of the same client."""
 _EMPTY = Forwarding()
 
 
@@ -44,7 +46,8 @@ def resolve(request: Request, settings: HttpSettings) -> Addresses:
     if forwarding is None or not _trusted(request.peer, settings):
         hop, port = _NO_HOP, ""
     else:
-        hop = _first_hop(forwarding, settings)
+        short = sum(map(len, forwarding)) <= _LONGEST_KEPT
+        hop = _kept_hop(forwarding, settings.trust) if short else _first_hop(forwarding, settings.trust)
         port = forwarding.port if not forwarding.forwarded else ""
     scheme = hop.proto or request.scheme
     server, server_port = split_host(hop.host) if hop.host else ("", None)
@@ -73,23 +76,26 @@ def split_host(host: str) -> tuple[str, int | None]:
 _NO_HOP = _Hop("", "", "")
 
 
-def _first_hop(forwarding: Forwarding, settings: HttpSettings) -> _Hop:
+def _first_hop(forwarding: Forwarding, trust: tuple[Network, ...] | None) -> _Hop:
     """Return what the first proxy said that can be believed: the leftmost entry, or the last before an untrusted one."""
     if forwarding.forwarded:
         hops = [_parse_element(element) for element in _ELEMENTS.findall(forwarding.forwarded)[-_MOST_HOPS:]]
         if any(hop != _NO_HOP for hop in hops):
-            return _believed(hops, settings)
+            return _believed(hops, trust)
     clients = [_node(part) for part in forwarding.for_.split(",")[-_MOST_HOPS:]] if forwarding.for_ else []
-    client = _believed([_Hop(client, "", "") for client in clients], settings).for_ if clients else ""
+    client = _believed([_Hop(client, "", "") for client in clients], trust).for_ if clients else ""
     return _Hop(client, _scheme(forwarding.proto), _first(forwarding.host))
 
 
-def _believed(hops: list[_Hop], settings: HttpSettings) -> _Hop:
-    if settings.trust is None:
+_kept_hop = lru_cache(maxsize=1024)(_first_hop)
+
+
+def _believed(hops: list[_Hop], trust: tuple[Network, ...] | None) -> _Hop:
+    if trust is None:
         # Each proxy appends: the first entry that names something is nearest to the client.
         return _Hop(*(next((value for value in values if value), "") for values in zip(*hops, strict=True)))
     for hop in reversed(hops):
-        if not _is_proxy(hop.for_, settings.trust):
+        if not _is_proxy(hop.for_, trust):
             return hop
     return hops[0]
 

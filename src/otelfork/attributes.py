@@ -32,40 +32,56 @@ def of_request(request: Request, addresses: Addresses, method: str, settings: Ht
         method: what `method_name` made of the method.
         settings: what to hide and to add.
     """
-    found: Attributes = {
-        semconv.HTTP_REQUEST_METHOD: method,
-        semconv.URL_SCHEME: text(addresses.scheme),
-        semconv.URL_PATH: text(request.path),
-    }
-    if method == semconv.OTHER_METHOD:
-        found[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = text(request.method)
-    if request.query:
-        found[semconv.URL_QUERY] = text(redact_query(request.query, settings.redacted_keys))
+    found = {**common(addresses, method, request), **own(request, addresses, method, settings)}
+    return old_names(found) if settings.old_names else found
+
+
+def common(addresses: Addresses, method: str, request: Request) -> Attributes:
+    """Return those attributes that many requests have in common."""
+    found: Attributes = {semconv.HTTP_REQUEST_METHOD: method, semconv.URL_SCHEME: text(addresses.scheme)}
     if addresses.server:
         found[semconv.SERVER_ADDRESS] = text(addresses.server)
         if addresses.server_port is not None:
             found[semconv.SERVER_PORT] = addresses.server_port
-    if addresses.client:
-        found[semconv.CLIENT_ADDRESS] = text(addresses.client)
-    _add_network(found, request)
-    if request.user_agent:
-        found[semconv.USER_AGENT_ORIGINAL] = text(request.user_agent)
-    if request.headers:
-        for name, values in request.headers.items():
-            found[semconv.REQUEST_HEADER + name] = tuple(values)
-    return old_names(found) if settings.old_names else found
-
-
-def _add_network(found: Attributes, request: Request) -> None:
-    if request.peer:
-        found[semconv.NETWORK_PEER_ADDRESS] = text(request.peer)
-        if request.peer_port is not None:
-            found[semconv.NETWORK_PEER_PORT] = request.peer_port
     if request.websocket:
         found[semconv.NETWORK_PROTOCOL_NAME] = "websocket"
     version = semconv.PROTOCOL_VERSIONS.get(request.version)
     if version is not None:
         found[semconv.NETWORK_PROTOCOL_VERSION] = version
+    return found
+
+
+def own(request: Request, addresses: Addresses, method: str, settings: HttpSettings) -> Attributes:
+    """Return the attributes that are this request's alone."""
+    found: Attributes = {semconv.URL_PATH: text(request.path)}
+    if method == semconv.OTHER_METHOD:
+        found[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = text(request.method)
+    if request.query:
+        found[semconv.URL_QUERY] = text(redact_query(request.query, settings.redacted_keys))
+    if addresses.client:
+        found[semconv.CLIENT_ADDRESS] = text(addresses.client)
+    if request.peer:
+        found[semconv.NETWORK_PEER_ADDRESS] = text(request.peer)
+        if request.peer_port is not None:
+            found[semconv.NETWORK_PEER_PORT] = request.peer_port
+    if request.user_agent:
+        found[semconv.USER_AGENT_ORIGINAL] = text(request.user_agent)
+    if request.headers:
+        for name, values in request.headers.items():
+            found[semconv.REQUEST_HEADER + name] = tuple(values)
+    return found
+
+
+def of_end(status: int | None, error_type: str | None, route: str | None) -> Attributes:
+    """Return the attributes that are known when a request ends."""
+    found: Attributes = {}
+    if status is not None:
+        found[semconv.HTTP_RESPONSE_STATUS_CODE] = status
+    if error_type is not None:
+        found[semconv.ERROR_TYPE] = error_type
+    if route is not None:
+        found[semconv.HTTP_ROUTE] = route
+    return found
 
 
 def full_url(request: Request, settings: HttpSettings) -> str:

@@ -19,6 +19,7 @@ from otelfork.addresses import resolve
 from otelfork.hooks import once
 from otelfork.instruments import Instruments
 from otelfork.origin import parent_context, suppressed
+from otelfork.propagation import with_span
 from otelfork.redaction import REDACTED, redact_url
 from otelfork.request import Request, text
 from otelfork.settings.http import HttpSettings
@@ -56,8 +57,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_error_type", "_failed", "_find_route", "_instruments", "_method", "_name", "_renamed", "_row", "_scheme",
-        "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
+        "_error_type", "_failed", "_find_route", "_instruments", "_lean", "_method", "_name", "_over", "_renamed", "_row",
+        "_scheme", "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
         "received", "route", "sent", "settings", "span", "status",
     )  # fmt: skip
 
@@ -77,19 +78,32 @@ class Exchange:
         addresses = resolve(request, settings)
         method = attributes.method_name(request.method, settings)
         name = semconv.UNKNOWN_METHOD_NAME if method == semconv.OTHER_METHOD else method
-        found = attributes.of_request(request, addresses, method, settings)
-        if details is not None:
-            name = details[0]
-            found.update(details[1])
         parent = parent_context(carrier, getter)
-        self.span = instruments.tracer.start_span(
-            name,
-            context=parent,
-            kind=SpanKind.SERVER,
-            attributes=found,
-            start_time=self._started_wall,
-        )
-        self.context = trace.set_span_in_context(self.span, parent)
+        sender = trace.get_current_span(parent).get_span_context()
+        lane = instruments.lane
+        self._lean = lane is not None and details is None and not settings.old_names
+        if lane is not None and self._lean:
+            key = (
+                method,
+                addresses.scheme,
+                addresses.server,
+                addresses.server_port,
+                request.version,
+                request.websocket,
+            )
+            shared = instruments.shared(key, attributes.common, addresses, method, request)
+            own = attributes.own(request, addresses, method, settings)
+            sent = sender if sender.is_valid else None
+            self.span = lane.start(name, parent, sent, own, self._started_wall, shared)
+        else:
+            found = attributes.of_request(request, addresses, method, settings)
+            if details is not None:
+                name = details[0]
+                found.update(details[1])
+            self.span = instruments.tracer.start_span(
+                name, context=parent, kind=SpanKind.SERVER, attributes=found, start_time=self._started_wall
+            )
+        self.context = with_span(self.span, parent)
         self._instruments = instruments
         self.settings = settings
         self._find_route = find_route
@@ -116,12 +130,12 @@ class Exchange:
             self._row = board.begin(
                 seen.trace_id,
                 seen.span_id,
-                trace.get_current_span(parent).get_span_context().span_id,
+                sender.span_id,
                 seen.trace_flags,
                 self._started_wall,
                 f"{method} {request.path}",
             )
-        instruments.active_requests.add(1, instruments.active_attributes(method, self._scheme), self.context)
+        self._over = instruments.begin(method, self._scheme, self.context)
 
     def respond(self, status: int | None, headers: Iterable[tuple[str, str]]) -> None:
         """Note the response's status and those of its headers that are wanted. The last call before the end counts."""
@@ -176,7 +190,7 @@ class Exchange:
         try:
             if instruments.board is not None:
                 instruments.board.end(self._row)
-            instruments.active_requests.add(-1, instruments.active_attributes(self._method, self._scheme), self.context)
+            self._over()
             self._record(instruments, elapsed)
         except Exception:
             once("the end of a request could not be recorded", "end")
@@ -212,28 +226,24 @@ class Exchange:
         if self.span.is_recording():
             self._describe(status, error_type, route)
         key = (self._method, self._scheme, status, error_type, route, self._version, self._websocket)
-        shared = instruments.attributes(key)
-        instruments.duration.record(elapsed / 1e9, shared, self.context)
-        if not self._websocket:
-            instruments.request_body_size.record(self.received, shared, self.context)
-            sent = 0 if self.bodiless() else self.sent
-            instruments.response_body_size.record(sent, shared, self.context)
+        received = None if self._websocket else self.received
+        sent = None if self._websocket else 0 if self.bodiless() else self.sent
+        instruments.record(key, elapsed / 1e9, received, sent, self.context, self.span, self._started_wall + elapsed)
 
     def _describe(self, status: int | None, error_type: str | None, route: str | None) -> None:
-        span = self.span
-        found: dict[str, Any] = self.extra or {}
-        if status is not None:
-            found[semconv.HTTP_RESPONSE_STATUS_CODE] = status
-        if error_type is not None:
-            found[semconv.ERROR_TYPE] = error_type
-        if route is not None:
-            found[semconv.HTTP_ROUTE] = route
-            # A name that the application gave its span meanwhile is kept.
-            if not self._renamed and getattr(span, "name", self._name) == self._name:
-                span.update_name(f"{self._name} {route}")
-        if self.settings.old_names:
-            found = attributes.old_names(found)
-        if found:
+        span: Any = self.span
+        # A name that the application gave its span meanwhile is kept.
+        if route is not None and not self._renamed and getattr(span, "name", self._name) == self._name:
+            span.update_name(f"{self._name} {route}")
+        describe = getattr(span, "describe", None) if self._lean else None
+        if describe is not None and self.extra is None:
+            describe(
+                self._instruments.shared((status, error_type, route), attributes.of_end, status, error_type, route)
+            )
+        else:
+            found = {**(self.extra or {}), **attributes.of_end(status, error_type, route)}
+            if self.settings.old_names:
+                found = attributes.old_names(found)
             span.set_attributes(found)
         if self._failed is not None:
             span.set_status(Status(StatusCode.ERROR, self._failed))

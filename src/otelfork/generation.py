@@ -16,6 +16,8 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import TracerProvider
 
+from otelfork.instruments import Lane
+from otelfork.lane.folding import Folding
 from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxSpanProcessor
 
@@ -44,6 +46,10 @@ class Generation:
     """Live processors of the user that later generations use too: flushed with ours, otherwise left alone."""
     guests: list[Any] = field(default_factory=list)
     """Processors and readers of the user that belong to this generation: flushed and shut down with it."""
+    lane: Callable[[Any], Lane | None] | None = None
+    """Makes the request lane in place of a tracer of this generation; None where only public names may be used."""
+    folding: Folding | None = None
+    """Takes the figures of requests in place of the instruments; None as above."""
     board: Scoreboard | None = None
     """This process's place in its run."""
     pid: int = field(default_factory=os.getpid)
@@ -65,7 +71,15 @@ class Generation:
     def forget(self) -> None:
         """Keep the connections unfinalised, and let go of the providers, so that the SDK's at-fork hooks do not revive them."""
         _kept.append((self.outbox, self.foreign, self.guests, self.board))
-        for name in ("tracer_provider", "meter_provider", "logger_provider", "processor", "log_processor", "board"):
+        for name in (
+            "tracer_provider",
+            "meter_provider",
+            "logger_provider",
+            "processor",
+            "log_processor",
+            "lane",
+            "board",
+        ):
             setattr(self, name, None)
 
     def flush(self, deadline: float) -> bool:

@@ -112,6 +112,8 @@ class Guests:
         """Add a live metric reader to this process; children have none of it."""
         generation = _generation(build=True)
         if generation is not None and hasattr(generation.meter_provider, "add_metric_reader"):
+            if generation.folding is not None:
+                generation.folding.fold()  # what was noted until now is nothing of this reader's
             generation.meter_provider.add_metric_reader(keep_home(reader))
             generation.guests.append(reader)
 

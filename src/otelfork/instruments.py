@@ -5,10 +5,12 @@ Only the OpenTelemetry API is known here; whose provider stands behind it is not
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias, final
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, final
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, UpDownCounter, get_meter_provider
-from opentelemetry.trace import Tracer, TracerProvider, get_tracer_provider
+from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider, get_tracer_provider
 
 from otelfork import semconv
 from otelfork.version import __version__
@@ -17,6 +19,12 @@ MetricKey: TypeAlias = "tuple[str, str, int | None, str | None, str | None, str 
 """(method, scheme, status, error type, route, protocol version, websocket)"""
 
 _OVERFLOW: dict[str, str | int | bool] = {semconv.METRIC_OVERFLOW: True}
+ACTIVE_REQUESTS = {
+    "name": semconv.ACTIVE_REQUESTS_METRIC,
+    "unit": "{request}",
+    "description": "Number of active HTTP server requests.",
+}
+_MOST_SHARED = 1000
 SCOPE = "otelfork"
 
 
@@ -28,6 +36,29 @@ class Board(Protocol):
 
     def end(self, row: int) -> None:
         """Clear the row."""
+
+
+class Lane(Protocol):
+    """Starts request spans in place of the tracer (see `lane.Lane`)."""
+
+    @property
+    def share(self) -> Callable[[Mapping[str, Any]], Any]:
+        """Make of attributes what many spans can have in common."""
+
+    def start(  # noqa: PLR0917
+        self, name: str, context: Context, parent: SpanContext | None, own: dict[str, Any], start_time: int, shared: Any
+    ) -> Span:
+        """Start a SERVER span."""
+
+
+class Folding(Protocol):
+    """Takes the figures of requests instead of the instruments (see `lane.folding.Folding`)."""
+
+    def batch(self, key: object, attributes: Mapping[str, Any]) -> Any:
+        """Return where requests with these attributes are noted."""
+
+    def active(self, key: object, attributes: Mapping[str, Any]) -> Any:
+        """Return where running requests with these attributes are counted."""
 
 
 @final
@@ -42,11 +73,16 @@ class Instruments:
 
     __slots__ = (
         "_active_sets",
+        "_actives",
+        "_batches",
         "_limit",
         "_sets",
+        "_shared",
         "active_requests",
         "board",
         "duration",
+        "folding",
+        "lane",
         "request_body_size",
         "response_body_size",
         "tracer",
@@ -61,9 +97,7 @@ class Instruments:
             explicit_bucket_boundaries_advisory=semconv.DURATION_BOUNDARIES,
         )
         self.active_requests: UpDownCounter = meter.create_up_down_counter(
-            semconv.ACTIVE_REQUESTS_METRIC,
-            unit="{request}",
-            description="Number of active HTTP server requests.",
+            **ACTIVE_REQUESTS,
         )
         self.request_body_size = _sizes(meter, semconv.REQUEST_BODY_SIZE_METRIC, "Size of HTTP server request bodies.")
         self.response_body_size = _sizes(
@@ -72,6 +106,13 @@ class Instruments:
         self._limit = cardinality_limit
         self.board: Board | None = None
         """Where running requests are noted, for the case that this process is killed."""
+        self.lane: Lane | None = None
+        """Where request spans come from instead of the tracer, if the provider behind it is ours."""
+        self.folding: Folding | None = None
+        """What takes the figures instead of the instruments, if the provider behind them is ours."""
+        self._shared: dict[Any, Any] = {}
+        self._batches: dict[MetricKey, Callable[[Any], None]] = {}
+        self._actives: dict[tuple[str, str], Any] = {}
         self._sets: dict[MetricKey, dict[str, str | int | bool]] = {}
         self._active_sets: dict[tuple[str, str], dict[str, str | int | bool]] = {}
 
@@ -106,6 +147,76 @@ class Instruments:
         if len(self._sets) >= self._limit - 1:
             return _OVERFLOW
         return self._sets.setdefault(key, _metric_attributes(key))
+
+    def begin(self, method: str, scheme: str, context: Context) -> Callable[[], object]:
+        """Count a request that begins; return what counts its end."""
+        active = self._actives.get((method, scheme))
+        if active is None:
+            shared = self.active_attributes(method, scheme)
+            folding = self.folding
+            if folding is None:
+                self.active_requests.add(1, shared, context)
+                return lambda: self.active_requests.add(-1, shared, context)
+            over = shared is _OVERFLOW
+            active = folding.active(None if over else (method, scheme), shared)
+            if not over:
+                self._actives[(method, scheme)] = active
+        active.begin()
+        end: Callable[[], object] = active.end
+        return end
+
+    def record(  # noqa: PLR0917 - one call, on the request path: keywords cost
+        self,
+        key: MetricKey,
+        seconds: float,
+        received: int | None,
+        sent: int | None,
+        context: Context,
+        span: Span,
+        end: int,
+    ) -> None:
+        """Record the figures of a finished request.
+
+        Args:
+            key: what its attributes are made of.
+            seconds: its duration.
+            received: bytes of its body; None where they are not measured.
+            sent: bytes of the response's body, likewise.
+            context: the request's context.
+            span: the request's span.
+            end: when it ended, in nanoseconds since the epoch.
+        """
+        note = self._batches.get(key)
+        if note is None:
+            shared = self.attributes(key)
+            folding = self.folding
+            if folding is None:
+                self.duration.record(seconds, shared, context)
+                if received is not None:
+                    self.request_body_size.record(received, shared, context)
+                if sent is not None:
+                    self.response_body_size.record(sent, shared, context)
+                return
+            over = shared is _OVERFLOW
+            note = folding.batch(None if over else key, shared).add
+            if not over:
+                self._batches[key] = note
+        note((seconds, received, sent, span.get_span_context(), end))
+
+    def shared(self, key: tuple[Any, ...], make: Callable[..., Mapping[str, Any]], *arguments: Any) -> Any:
+        """Return what spans of this key have in common: of what the lane shares, `make(*arguments)`.
+
+        Keys hold what clients send (the host): at the limit all are forgotten, and made anew as they come.
+        """
+        found = self._shared.get(key)
+        if found is not None:
+            return found
+        lane = self.lane
+        if lane is None:
+            raise LookupError
+        if len(self._shared) >= _MOST_SHARED:
+            self._shared.clear()
+        return self._shared.setdefault(key, lane.share(make(*arguments)))
 
     def active_attributes(self, method: str, scheme: str) -> dict[str, str | int | bool]:
         """Return the attributes of `http.server.active_requests`."""

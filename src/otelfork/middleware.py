@@ -10,12 +10,15 @@ from typing import Any, cast
 
 from opentelemetry import metrics, trace
 
-from otelfork import bootstrap, exits, forks
+from otelfork import bootstrap, exits, forks, semconv
 from otelfork.asgi import ASGIMiddleware
 from otelfork.hooks import Hooks
-from otelfork.request import Instruments
+from otelfork.instruments import ACTIVE_REQUESTS, SCOPE, Instruments, Lane
+from otelfork.lane.folding import Folding
+from otelfork.proxies import ProxyHistogram, ProxyTracer
 from otelfork.settings import SettingsError
 from otelfork.settings.http import HttpSettings
+from otelfork.version import __version__
 from otelfork.wsgi import WSGIMiddleware
 
 _logger = logging.getLogger("otelfork")
@@ -114,9 +117,34 @@ class _PerGeneration:
         made = None if generation is None else self._make()
         if made is not None:
             made.board = getattr(generation, "board", None)
+            made.lane = _lane(generation, made.tracer)
+            made.folding = _folding(generation, made)
         self._instruments = made
         self._generation = generation
         return made
+
+
+def _lane(generation: Any, tracer: trace.Tracer) -> Lane | None:
+    """Return the request lane where the tracer is one of ours that follows the process."""
+    make = getattr(generation, "lane", None)
+    return make(tracer.real()) if make is not None and isinstance(tracer, ProxyTracer) else None
+
+
+def _folding(generation: Any, made: Instruments) -> Folding | None:
+    """Return what takes the figures of requests where the instruments are those of our own scope, and follow the process."""
+    folding: Folding | None = getattr(generation, "folding", None)
+    histograms = (made.duration, made.request_body_size, made.response_body_size)
+    real = [each.real() for each in histograms if isinstance(each, ProxyHistogram)]
+    ours = [each for each in real if _is_ours(each)]
+    if folding is None or len(ours) != len(histograms):
+        return None
+    meter = generation.meter_provider.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+    return folding if folding.join(ours, meter, ACTIVE_REQUESTS) else None
+
+
+def _is_ours(instrument: Any) -> bool:
+    scope = getattr(instrument, "instrumentation_scope", None)
+    return (getattr(scope, "name", ""), getattr(scope, "schema_url", "")) == (SCOPE, semconv.SCHEMA_URL)
 
 
 def make_once(make: Callable[[], Instruments]) -> Callable[[], Instruments]:

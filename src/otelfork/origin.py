@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind
 
-from otelfork import semconv
+from otelfork import propagation, semconv
 
 RECORDED = "otelfork.recorded"
 """Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice."""
@@ -49,7 +49,7 @@ def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:
     current = contexts.get_current()
     around = trace.get_current_span(current) if current else None
     if around is None or not _is_running(around):
-        return propagate.extract(carrier, _BASE, getter)
+        return propagation.received(carrier, _BASE, getter)
     found = propagate.extract(carrier, contexts.set_value(RECORDED, True, current), getter)
     if trace.get_current_span(found).get_span_context().trace_id == around.get_span_context().trace_id:
         # The span around this request came of the same headers: it is the nearer parent.

@@ -66,6 +66,8 @@ class Outbox:
         self.streams: list[Stream[Any]] = []
         self.readers: list[Reader] = []
         self.prepare: Callable[[], None] = lambda: None
+        self.fold: Callable[[], None] = lambda: None
+        """What is to be done before records are exported and instruments collected."""
         self.chores: Callable[[], object] | None = None
         """What is to be done once a second and before each flush."""
         # Not at once: the first request of the process has the interpreter to itself.
@@ -137,7 +139,7 @@ class Outbox:
             thread.join(_left(deadline))
 
     def wake(self) -> None:
-        """Let the exporter thread look at its streams."""
+        """Have the exporter thread look at its queues. Takes no lock that a request could wait for."""
         self._commands.put(_WAKE)
 
     def _flush_here(self, deadline: float) -> bool:
@@ -224,6 +226,7 @@ class Outbox:
         if self.chores is not None and now >= self._chores_due:
             self._chores_due = now + CHORES_SECONDS
             self._do_chores()
+        self.fold()
         for stream in self.streams:
             if stream.ready(now):
                 self.prepare()

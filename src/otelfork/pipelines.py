@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +20,19 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from otelfork import components, figures, weights
+from otelfork import components, figures, lane, weights
 from otelfork.complaints import Complaints
 from otelfork.exporters import spoolable
 from otelfork.generation import Generation
 from otelfork.guests import Guests, HomeSpanProcessors, keep_home
 from otelfork.identity import LateResource, ProcessIdGenerator, process_resource
 from otelfork.instruments import SCOPE
+from otelfork.lane.folding import Folding, fits
 from otelfork.outbox import Outbox
 from otelfork.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
 from otelfork.plans import Plan
 from otelfork.recovery import Recovery
-from otelfork.settings import BatchSettings
+from otelfork.settings import BatchSettings, Environment
 from otelfork.spooling import NAMES, SpooledStream, Writer
 from otelfork.streams import Fan, Stream
 
@@ -70,6 +72,8 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     generation.guests += guests
     _join_spans(generation, outbox, plan, live, writer)
     _join_logs(generation, outbox, plan, live, writer)
+    if not Environment().boolean("OTELFORK_PUBLIC_NAMES_ONLY"):
+        _be_lean(generation, outbox)
     figures.observe(generation.meter_provider.get_meter(SCOPE), complaints.totals)
     if board is not None:
         _look_after_the_dead(generation, board, resource)
@@ -131,6 +135,15 @@ def _made(generation: Generation, given: Sequence[Any]) -> list[Any]:
     return made
 
 
+def _be_lean(generation: Generation, outbox: Outbox) -> None:
+    """Join what makes requests cheap, and needs more than the SDK's public names."""
+    processor = generation.processor
+    if processor is not None:
+        generation.lane = partial(lane.of, put=processor.put, processor=processor)
+    generation.folding = folding = Folding(outbox.wake)
+    outbox.fold = folding.fold
+
+
 def warm() -> None:
     """Run once what every first use runs: caches of classes, patterns and bytecode are filled before there are workers.
 
@@ -152,6 +165,9 @@ def warm() -> None:
     provider.get_meter("warm").create_histogram("warm").record(1, {"warm": True})
     reader.collect()
     LoggerProvider(resource=empty, shutdown_on_exit=False).get_logger("warm")
+    with contextlib.suppress(Exception):  # an SDK that the lane does not know
+        lane.fits()
+        fits()
 
 
 def _look_after_the_dead(generation: Generation, board: Scoreboard, resource: LateResource) -> None:

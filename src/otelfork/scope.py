@@ -30,7 +30,7 @@ def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
     websocket = scope["type"] == "websocket"
     peer, peer_port = _end(scope.get("client"))
     server, server_port = _end(scope.get("server"))
-    forwarded = [get(name, b"").decode("latin-1") for name in _FORWARDING]
+    forwarded = tuple(map(get, _FORWARDING))
     captured = None
     if settings.request_headers is not None:
         captured = capture(decoded(scope["headers"]), settings.request_headers, settings)
@@ -47,7 +47,7 @@ def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
         peer_port=peer_port,
         server=server,
         server_port=server_port,
-        forwarding=Forwarding(*forwarded) if any(forwarded) else None,
+        forwarding=Forwarding(*[(value or b"").decode("latin-1") for value in forwarded]) if any(forwarded) else None,
         websocket=websocket,
         headers=captured,
     )
@@ -95,12 +95,15 @@ def _end(pair: Any) -> tuple[str, int | None]:
     return str(address or ""), port if isinstance(port, int) else None
 
 
+_KEYS = {key: key.encode() for key in ("traceparent", "tracestate", "baggage")}
+
+
 class ScopeGetter(Getter[Mapping[str, Any]]):
     """Reads headers for a propagator, each line by itself."""
 
     def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
         """Return the header's lines, or None."""
-        name = key.lower().encode("latin-1")
+        name = _KEYS.get(key) or key.lower().encode("latin-1")
         lines = [value.decode("latin-1") for header, value in carrier.get("headers") or () if header == name]
         if len(lines) > 1 and name == b"baggage":
             return [",".join(lines)]  # the API's baggage propagator reads the first line only

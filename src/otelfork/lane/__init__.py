@@ -23,6 +23,7 @@ The probe is in `of`: it makes a span both ways and compares them. The public fa
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from opentelemetry import trace
@@ -51,6 +52,9 @@ class Lane:
         put: takes an ended sampled span: the queue behind `processor`.
         processor: the processor that `put` stands for. While it is the provider's only one, no other is called.
     """
+
+    share = Shared
+    """Makes what `start` and `RequestSpan.describe` take."""
 
     def __init__(self, tracer: sdk.Tracer, put: Callable[[Any], None], processor: sdk.SpanProcessor | None) -> None:
         held: Any = tracer
@@ -137,13 +141,14 @@ def of(tracer: Any, put: Callable[[Any], None], processor: sdk.SpanProcessor | N
     try:
         if type(tracer) is not sdk.Tracer or type(tracer._tracer_metrics).__name__ != "NoOpTracerMetrics":
             return None
-        return Lane(tracer, put, processor) if _fits() else None
+        return Lane(tracer, put, processor) if fits() else None
     except Exception:
         return None
 
 
-def _fits() -> bool:
-    """Probe: a span of each make, after the same calls, is the same to the encoder."""
+@cache
+def fits() -> bool:
+    """Probe, once: a span of each make, after the same calls, is the same to the encoder."""
     provider = sdk.TracerProvider(
         sampling.ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False, id_generator=_OneId()
     )

@@ -5,7 +5,7 @@ and descriptions only; what records belongs to the generation.
 """
 
 from otelfork.proxies.logs import ProxyLoggerProvider
-from otelfork.proxies.metrics import ProxyMeterProvider
-from otelfork.proxies.tracing import ProxyTracerProvider
+from otelfork.proxies.metrics import ProxyHistogram, ProxyMeterProvider
+from otelfork.proxies.tracing import ProxyTracer, ProxyTracerProvider
 
-__all__ = ["ProxyLoggerProvider", "ProxyMeterProvider", "ProxyTracerProvider"]
+__all__ = ["ProxyHistogram", "ProxyLoggerProvider", "ProxyMeterProvider", "ProxyTracer", "ProxyTracerProvider"]

@@ -91,10 +91,13 @@ class _ProxyUpDownCounter(_ProxyInstrument, api.UpDownCounter):
         self.real().add(amount, attributes, context)
 
 
-class _ProxyHistogram(_ProxyInstrument, api.Histogram):
+class ProxyHistogram(_ProxyInstrument, api.Histogram):
+    """A histogram, whatever process uses it."""
+
     create = "create_histogram"
 
     def record(self, amount: float, attributes: Any = None, context: Any = None) -> None:
+        """See `opentelemetry.metrics.Histogram.record`."""
         self.real().record(amount, attributes, context)
 
 
@@ -145,7 +148,7 @@ class ProxyMeter(api.Meter):
         """See `opentelemetry.metrics.Meter.create_histogram`."""
         advisory = explicit_bucket_boundaries_advisory
         keywords = {} if advisory is None else {"explicit_bucket_boundaries_advisory": advisory}
-        return self._synchronous(_ProxyHistogram, name, unit, description, **keywords)
+        return self._synchronous(ProxyHistogram, name, unit, description, **keywords)
 
     def create_gauge(self, name: str, unit: str = "", description: str = "") -> Any:
         """See `opentelemetry.metrics.Meter.create_gauge`."""

@@ -1,0 +1,299 @@
+"""The figures of requests, noted without a lock on the request path and folded into the SDK's histograms before they are read.
+
+A request appends one tuple. The exporter thread folds what has come together about as often as it sends spans, and every
+collection of every reader does before it reads: the callback of `http.server.active_requests` runs first in each. The state
+belongs to one generation: a child begins with nothing, and what the parent has noted the parent folds.
+
+Private names of the SDK used here, because its API takes one measurement at a time, at 12 microseconds each:
+
+1. `_measurement_consumer`, `_is_enabled` of a histogram; `_reader_storages`, `_sdk_config` of its consumer.
+2. `_get_or_init_view_instrument_match` of a storage; `_view`, `_lock`, `_attributes_aggregation`,
+   `_previous_collection_start_nanos` and `_get_or_create_aggregation` of what that returns; `_attribute_keys` of a view.
+3. `_ExplicitBucketHistogramAggregation` with `_lock _value _sum _min _max _boundaries _record_min_max _reservoir
+   _start_time_unix_nano _previous_collection_start_nano`; `_DropAggregation`; `Measurement`; `_hash_attributes`.
+
+The probe is in `fits`: it measures both ways and compares the points. The public fallback is the instruments themselves.
+"""
+
+# ruff: noqa: SLF001 - see above
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
+from typing import Any, TypeAlias, final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk import metrics as sdk
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+Entry: TypeAlias = "tuple[float, int | None, int | None, SpanContext, int]"
+"""(seconds, bytes received, bytes sent, the request's span, time of its end); None is not measured."""
+
+WAKE_AT = 1024
+"""Entries of one attribute set that wake the exporter thread. A power of two."""
+MOST = 16 * WAKE_AT
+"""Entries of one attribute set that are not waited with, whatever the exporter thread does."""
+_PATIENCE_SECONDS = 1.0
+
+
+@final
+class Batch:
+    """What was noted of requests with one attribute set since the last fold."""
+
+    __slots__ = ("_folding", "attributes", "entries")
+
+    def __init__(self, attributes: Mapping[str, Any], folding: Folding) -> None:
+        self.attributes = dict(attributes)
+        self.entries: deque[Entry] = deque()
+        self._folding = folding
+
+    def add(self, entry: Entry) -> None:
+        """Note a request. Takes no lock."""
+        entries = self.entries
+        entries.append(entry)
+        if not len(entries) & (WAKE_AT - 1):
+            self._folding.hurry(len(entries))
+
+
+@final
+class Active:
+    """How many requests of one attribute set are running: begun and ended, counted apart and without a lock."""
+
+    __slots__ = ("_begun", "_ended", "attributes", "begin", "end")
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self.attributes = dict(attributes)
+        self._begun, self._ended = itertools.count(), itertools.count()
+        self.begin, self.end = self._begun.__next__, self._ended.__next__
+
+    def running(self) -> int:
+        """Return the number. For one thread at a time (a consumer's lock): reading is one more step of both counts."""
+        # The ended first: of a request that begins and ends in between neither or only the begin is seen.
+        ended = next(self._ended)
+        return next(self._begun) - ended
+
+
+class Folding:
+    """The figures of the requests of one generation.
+
+    Args:
+        wake: called when there is enough to fold; it may be called on the request path.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._instruments: Sequence[Any] = ()
+        self._batches: dict[Any, Batch] = {}
+        self._actives: dict[Any, Active] = {}
+
+    def join(self, instruments: Sequence[Any], meter: Meter, running: Mapping[str, Any]) -> bool:
+        """Fold for these instruments from now on; False where they have to be used one by one.
+
+        Args:
+            instruments: the SDK's histograms of durations, of request and of response sizes.
+            meter: the meter that they are of.
+            running: arguments of the instrument for running requests.
+        """
+        with self._lock:
+            if self._instruments:
+                return True
+            if not all(map(_foldable, instruments)) or not fits():
+                return False
+            meter.create_observable_up_down_counter(callbacks=[self._observe], **running)
+            self._instruments = tuple(instruments)
+            return True
+
+    def batch(self, key: object, attributes: Mapping[str, Any]) -> Batch:
+        """Return where requests with these attributes are noted. The number of keys is for the caller to bound."""
+        return self._batches.setdefault(key, Batch(attributes, self))
+
+    def active(self, key: object, attributes: Mapping[str, Any]) -> Active:
+        """Return where running requests with these attributes are counted."""
+        return self._actives.setdefault(key, Active(attributes))
+
+    def hurry(self, waiting: int) -> None:
+        """Have the batches folded, as one of them has so many entries."""
+        if os.getpid() != self._pid:
+            return  # a child inside a request of its parent: what it notes here nobody reads
+        self._wake()
+        if waiting >= MOST:
+            self.fold(patience=0)
+
+    def fold(self, patience: float = _PATIENCE_SECONDS) -> None:
+        """Fold what was noted into the instruments; waits so many seconds for another thread that does."""
+        # Not for ever: a signal handler may flush while its own thread is in here.
+        if not self._lock.acquire(timeout=patience):
+            return
+        try:
+            for batch in list(self._batches.values()):
+                entries = batch.entries
+                if entries:
+                    self._fold(batch.attributes, [entries.popleft() for _ in range(len(entries))])
+        finally:
+            self._lock.release()
+
+    def _fold(self, attributes: Mapping[str, Any], entries: list[Entry]) -> None:
+        for instrument, values in zip(self._instruments, list(zip(*entries, strict=True))[:3], strict=True):
+            if None in values:
+                noted = [(value, entry) for value, entry in zip(values, entries, strict=True) if value is not None]
+                fold(instrument, attributes, [value for value, _ in noted], [entry for _, entry in noted])
+            else:
+                fold(instrument, attributes, values, entries)
+
+    def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
+        self.fold()
+        return [Observation(active.running(), active.attributes) for active in list(self._actives.values())]
+
+
+def fold(instrument: Any, attributes: Mapping[str, Any], values: Sequence[float], entries: Sequence[Entry]) -> None:
+    """Record values as if each had been recorded by itself, `entries` beside them for exemplars and times."""
+    if not values or not instrument._is_enabled():
+        return
+    consumer = instrument._measurement_consumer
+    exemplary = _EXEMPLARY[type(consumer._sdk_config.exemplar_filter)]
+    for storage in consumer._reader_storages.values():
+        for match in storage._get_or_init_view_instrument_match(instrument):
+            _into(match, instrument, attributes, values, entries, exemplary)
+
+
+def _into(  # noqa: PLR0917
+    match: Any,
+    instrument: Any,
+    attributes: Mapping[str, Any],
+    values: Sequence[float],
+    entries: Sequence[Entry],
+    exemplary: Callable[[SpanContext], bool],
+) -> None:
+    wanted = match._view._attribute_keys
+    kept = {name: value for name, value in attributes.items() if wanted is None or name in wanted}
+    key = internal()._hash_attributes(kept)
+    with match._lock:
+        fresh = key not in match._attributes_aggregation
+        aggregation = match._get_or_create_aggregation(key, kept)
+        kind = type(aggregation)
+        if kind is internal()._ExplicitBucketHistogramAggregation:
+            if fresh and match._previous_collection_start_nanos is None:
+                # As if made at the first measurement, which it was made for.
+                aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = min(
+                    entries[0][4], aggregation._start_time_unix_nano
+                )
+            positions = _add(aggregation, values, [exemplary(entry[3]) for entry in entries])
+        elif kind is internal()._DropAggregation:
+            return
+        else:
+            for position, value in enumerate(values):
+                made = _measurement(instrument, value, attributes, entries[position])
+                aggregation.aggregate(made, exemplary(entries[position][3]))
+            return
+    for position in positions:
+        made = _measurement(instrument, values[position], attributes, entries[position])
+        aggregation._sample_exemplar(made, True)
+
+
+def _add(aggregation: Any, values: Sequence[float], exemplary: Sequence[bool]) -> Sequence[int]:
+    """Add values to a histogram's buckets; return the positions of those that its reservoir has to be offered."""
+    bounds = aggregation._boundaries
+    with aggregation._lock:
+        counts = aggregation._value
+        if counts is None:
+            counts = aggregation._value = aggregation._get_empty_bucket_counts()
+        if aggregation._record_min_max:
+            aggregation._min = min(aggregation._min, *values)
+            aggregation._max = max(aggregation._max, *values)
+        total = aggregation._sum
+        if type(values[0]) is int:  # sizes: most are the same
+            aggregation._sum = total + sum(values)
+            for value, count in Counter(values).items():
+                counts[bisect_left(bounds, value)] += count
+        else:
+            for value in values:
+                total += value
+                counts[bisect_left(bounds, value)] += 1
+            aggregation._sum = total
+    if type(aggregation._reservoir).__name__ != "AlignedHistogramBucketExemplarReservoir":
+        return [position for position, offered in enumerate(exemplary) if offered]
+    # That reservoir keeps the last of each bucket: the others need not be offered.
+    last = {value: position for position, value in enumerate(values) if exemplary[position]}
+    return sorted(
+        {bisect_left(bounds, value): position for value, position in sorted(last.items(), key=itemgetter(1))}.values()
+    )
+
+
+def _measurement(instrument: Any, value: float, attributes: Mapping[str, Any], entry: Entry) -> Any:
+    context = trace.set_span_in_context(NonRecordingSpan(entry[3]), Context())
+    return internal().Measurement(value, entry[4], instrument, context, attributes)
+
+
+_EXEMPLARY: dict[type, Callable[[SpanContext], bool]] = {
+    sdk.TraceBasedExemplarFilter: lambda span: bool(span.trace_flags & TraceFlags.SAMPLED),
+    sdk.AlwaysOnExemplarFilter: lambda _: True,
+    sdk.AlwaysOffExemplarFilter: lambda _: False,
+}
+
+
+def _foldable(instrument: Any) -> bool:
+    """Tell whether a histogram is the SDK's own, behind one of its own exemplar filters."""
+    consumer = getattr(instrument, "_measurement_consumer", None)
+    exemplar_filter = getattr(getattr(consumer, "_sdk_config", None), "exemplar_filter", None)
+    return isinstance(instrument, sdk.Histogram) and type(exemplar_filter) in _EXEMPLARY
+
+
+@cache
+def internal() -> Any:
+    """Return the SDK's private names that are used here."""
+    from opentelemetry.sdk.metrics._internal import _view_instrument_match, aggregation, measurement
+
+    class Internal:
+        _hash_attributes = staticmethod(_view_instrument_match._hash_attributes)
+        _ExplicitBucketHistogramAggregation = aggregation._ExplicitBucketHistogramAggregation
+        _DropAggregation = aggregation._DropAggregation
+        Measurement = measurement.Measurement
+
+    return Internal
+
+
+@cache
+def fits() -> bool:
+    """Probe, once: histograms that were fed both ways are the same."""
+    try:
+        return _probed(folded=True) == _probed(folded=False)
+    except Exception:
+        return False
+
+
+def _probed(*, folded: bool) -> list[Any]:
+    reader = InMemoryMetricReader()
+    only_sampled, nobody = sdk.TraceBasedExemplarFilter(), Resource.get_empty()
+    provider = sdk.MeterProvider([reader], nobody, exemplar_filter=only_sampled, shutdown_on_exit=False)
+    histogram: Any = provider.get_meter("otelfork.probe").create_histogram(
+        "probe", explicit_bucket_boundaries_advisory=(1.0, 2.0)
+    )
+    spans = [SpanContext(1, number, is_remote=False, trace_flags=TraceFlags(number & 1)) for number in range(1, 6)]
+    entries: list[Entry] = [(number * 0.6, None, None, span, number) for number, span in enumerate(spans, 1)]
+    found = []
+    for part in (entries[:3], entries[3:]):
+        if folded:
+            fold(histogram, {"key": "value"}, [entry[0] for entry in part], part)
+        else:
+            for entry in part:
+                histogram.record(
+                    entry[0], {"key": "value"}, trace.set_span_in_context(NonRecordingSpan(entry[3]), Context())
+                )
+        data: Any = reader.get_metrics_data()
+        (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+        seen = [(exemplar.value, exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars]
+        found.append((point.attributes, point.count, point.sum, point.min, point.max, point.bucket_counts, seen))
+    return found
