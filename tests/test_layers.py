@@ -30,12 +30,14 @@ FLOORS = {
     "samplers": 2, "surroundings": 2, "seats": 2, "logrecords": 2, "exits": 2, "encoder": 2, "fields": 2,
     "diagnosis": 2, "weights": 2, "figures": 2,
     # 1 leaves
-    "semconv": 1, "settings": 1, "scoreboard": 1, "deadruns": 1, "boardfile": 1, "membership": 1, "runs": 1, "forks": 1, "wire": 1,
+    "semconv": 1, "settings": 1, "scoreboard": 1, "deadruns": 1,
+    "boardfile": 1, "membership": 1, "runs": 1, "forks": 1, "wire": 1,
     "outcome": 1, "backoff": 1, "segment": 1, "spool": 1,
     "version": 1,
 }  # fmt: skip
 SDK = {
-    "bootstrap", "pipelines", "plans", "components", "configfile", "exporters", "guests", "recovery", "logs", "testing", "proxies", "generation",
+    "bootstrap", "pipelines", "plans", "components", "configfile", "exporters",
+    "guests", "recovery", "logs", "testing", "proxies", "generation",
     "outlets", "identity", "samplers", "logrecords", "encoder", "lane", "system",
     "systemfigures",
 }  # fmt: skip

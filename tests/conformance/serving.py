@@ -158,6 +158,7 @@ def _used_seconds(process: psutil.Process) -> float:
 def _environment(row: Row, telemetry: Mapping[str, str], python_path: tuple[str, ...]) -> dict[str, str]:
     """Return the test's own environment without its telemetry variables, plus the row's and the receiver's."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OTELFORK_"))}
+    inherited |= {name: value for name, value in os.environ.items() if name == "OTELFORK_TEST_MUTATION"}
     path = [*python_path, str(ROOT / row.application), os.environ.get("PYTHONPATH", "")]
     return {
         **inherited,

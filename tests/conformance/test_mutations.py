@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conformance.mutations import CONTROL, HOOK_OFF, MUTATIONS, Mutation
+from tests.conformance.mutations import BROKEN, CONTROL, HOOK_OFF, MUTATIONS, Broken, Mutation
 from tests.conformance.rows import ROWS, Row
 from tests.conformance.serving import ROOT, serve
 from tests.conformance.statement import account, expected
@@ -75,6 +78,31 @@ def test_a_quiet_child_keeps_the_connections_when_the_hook_is_turned_off(
     about = {"row": QUIET_CHILD.name, "mutation": HOOK_OFF.name, "turns_off": HOOK_OFF.turns_off}
     write_result({**about, "outcome": outcome})
     assert inherited != ["child 0"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: f"{broken.name}-{broken.test.partition('::')[0]}")
+def test_another_test_fails_when_a_part_is_turned_off(
+    broken: Broken, write_result: Callable[[dict[str, object]], None]
+):
+    """Recipes, collector, masters and examples have a mutation each: their own tests, run without a part, fail."""
+    path = os.pathsep.join(filter(None, [MUTATE, os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "slow or not slow"),
+            str(Path(__file__).parent / broken.test),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path, "OTELFORK_TEST_MUTATION": broken.name, "OTELFORK_TEST_REQUESTS": "20"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    outcome = failed[0][:200] if failed else ""
+    write_result({"row": broken.test, "mutation": broken.name, "turns_off": broken.turns_off, "outcome": outcome})
+    assert (1, True) == (done.returncode, bool(failed)), done.stdout[-3000:]
 
 
 @pytest.mark.slow

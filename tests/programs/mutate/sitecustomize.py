@@ -65,6 +65,28 @@ def flush_off():
     otelfork.forks.flush = lambda timeout: True
 
 
+def seat_off():
+    """Pass over the provider that the user has put in the global seat."""
+    import otelfork.bootstrap
+    import otelfork.instruments
+
+    otelfork.instruments.get_tracer_provider = lambda: otelfork.bootstrap._bootstrap.tracer_provider
+
+
+def lateness_off():
+    """Build telemetry while the application is imported."""
+    import otelfork.forks
+    import otelfork.middleware
+
+    construct = otelfork.middleware.OtelMiddleware.__init__
+
+    def at_once(self, *arguments, **keywords):
+        construct(self, *arguments, **keywords)
+        otelfork.forks.ensure()
+
+    otelfork.middleware.OtelMiddleware.__init__ = at_once
+
+
 def nothing_off():
     """Load this file and change nothing: the control, under which every row has to hold."""
     import otelfork.forks  # noqa: F401
