@@ -48,6 +48,7 @@ def hung(row: Row, path: str, receiver: Receiver, folder: Path, *, mends: Faults
         if mends is not None:
             receiver.faults = mends
         receiver.wait_for(lambda receiver: server_spans(receiver, path), SECONDS)
+        server.wait_until_idle()  # gunicorn's gevent worker swallows a SIGTERM that reaches it while it boots
         server.stop()
     receiver.wait_until_quiet()
     return server_spans(receiver, path)
