@@ -71,7 +71,7 @@ class Outbox:
         self.chores: Callable[[], object] | None = None
         """What is to be done once a second and before each flush."""
         # Not at once: the first request of the process has the interpreter to itself.
-        self._chores_due = time.monotonic() + CHORES_SECONDS
+        self.chores_due = time.monotonic() + CHORES_SECONDS
         self._complaints = complaints
         self._interval = metric_interval
         self._metric_timeout = metric_timeout
@@ -210,7 +210,7 @@ class Outbox:
         due += [min(flush.again, flush.deadline) for flush in self._flushes]
         due.append(self._metrics_due if self.readers else time.monotonic() + 60)
         if self.chores is not None:
-            due.append(self._chores_due)
+            due.append(self.chores_due)
         try:
             return self._commands.get(timeout=max(0.001, min(due) - time.monotonic()))
         except queue.Empty:
@@ -223,8 +223,8 @@ class Outbox:
         now = time.monotonic()
         for flush in [flush for flush in self._flushes if now >= min(flush.again, flush.deadline)]:
             self._flush(flush)
-        if self.chores is not None and now >= self._chores_due:
-            self._chores_due = now + CHORES_SECONDS
+        if self.chores is not None and now >= self.chores_due:
+            self.chores_due = now + CHORES_SECONDS
             self._do_chores()
         self.fold()
         for stream in self.streams:

@@ -235,6 +235,7 @@ def _look_after_the_spool(generation: Generation, writer: Writer) -> None:
             others()
 
     outbox.chores = chores
+    outbox.chores_due = 0.0  # what the dead left goes before what this process records
 
 
 def _value(given: Any) -> Any:
