@@ -18,13 +18,11 @@ from otelfork import attributes, exits, semconv
 from otelfork.addresses import resolve
 from otelfork.hooks import once
 from otelfork.instruments import Instruments
-from otelfork.origin import parent_context, suppressed
+from otelfork.origin import parent_context
 from otelfork.propagation import with_span
 from otelfork.redaction import REDACTED, redact_url
 from otelfork.request import Request, text
 from otelfork.settings.http import HttpSettings
-
-__all__ = ["DISCONNECT", "INCOMPLETE", "MARK", "Carrier", "Exchange", "FindRoute", "capture", "suppressed"]
 
 Carrier: TypeAlias = "Mapping[str, Any]"
 FindRoute: TypeAlias = "Callable[[Carrier, int | None], str | None]"

@@ -23,18 +23,8 @@ from otelfork.settings import Environment
 _PROC = Path("/proc")
 
 
-def find(service: str, environment: Environment | None = None) -> str:
-    """Return the key of this process's run: 32 hexadecimal digits. Another service's processes are another run.
-
-    Args:
-        service: the `service.name`, as far as the settings know it.
-        environment: where OTELFORK_RUN is read.
-    """
-    return key(origin(environment), service)
-
-
 def key(origin: str, service: str) -> str:
-    """Return the key of a service's run with that origin."""
+    """Return the key of a service's run with that origin: 32 hexadecimal digits. Another service's is another run."""
     return hashlib.blake2b(f"{origin}\0{service}".encode(), digest_size=16).hexdigest()
 
 

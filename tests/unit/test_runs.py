@@ -13,16 +13,21 @@ from otelfork import runs
 from otelfork.settings import Environment
 
 
+def found(service: str, environment: Environment) -> str:
+    """Return the key of the run that a process of the service finds."""
+    return runs.key(runs.origin(environment), service)
+
+
 def test_given_run_wins() -> None:
     """OTELFORK_RUN names the run, whoever the parent is."""
     environment = Environment({"OTELFORK_RUN": "one"})
-    assert runs.find("shop", environment) == runs.find("shop", Environment({"OTELFORK_RUN": "one"}))
+    assert found("shop", environment) == found("shop", Environment({"OTELFORK_RUN": "one"}))
 
 
 def test_another_service_is_another_run() -> None:
     """Two services that share a parent do not share a scoreboard."""
     environment = Environment({"OTELFORK_RUN": "one"})
-    assert runs.find("shop", environment) != runs.find("bank", environment)
+    assert found("shop", environment) != found("bank", environment)
 
 
 def test_without_supervisor_a_process_is_its_own_run() -> None:
