@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
 
 from otelfork import lane
-from otelfork.encoder import Encoder
+from otelfork.encoding.encoder import Encoder
 from otelfork.exporters.private import reader
 
 BATCH = 512

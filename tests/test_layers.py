@@ -16,30 +16,17 @@ FLOORS = {
     "middleware": 6,
     # 5 root
     "bootstrap": 5,
-    # 4 build
-    "pipelines": 4, "plans": 4, "providers": 4, "configfile": 4,
-    # 3 edges
-    "wsgi": 3, "asgi": 3, "exporters": 3, "logs": 3, "recovery": 3, "guests": 3, "generation": 3,
-    "outlets": 3, "spooling": 3, "components": 3, "system": 3, "systemmetrics": 3, "systemfigures": 3,
-    # 2 core: requests
-    "messages": 2, "body": 2, "exchange": 2, "request": 2, "instruments": 2, "attributes": 2, "routes": 2,
-    "frameworks": 2, "propagation": 2, "origin": 2, "hooks": 2, "scope": 2, "environ": 2, "addresses": 2,
-    "redaction": 2,
-    # 2 core: what the SDK stands behind
-    "proxies": 2, "lane": 2, "outbox": 2, "streams": 2, "complaints": 2, "identity": 2,
-    "samplers": 2, "surroundings": 2, "seats": 2, "logrecords": 2, "exits": 2, "encoder": 2, "fields": 2,
-    "diagnosis": 2, "weights": 2, "figures": 2,
+    # 4 build: from settings to the generation of one process
+    "build": 4,
+    # 3 edges: servers' calls on one side, what is sent on the other
+    "wsgi": 3, "asgi": 3, "exporters": 3, "logs": 3, "system": 3,
+    # 2 core
+    "request": 2, "lane": 2, "proxies": 2, "encoding": 2, "delivery": 2, "resource": 2, "exits": 2,
     # 1 leaves
-    "semconv": 1, "settings": 1, "scoreboard": 1, "deadruns": 1,
-    "boardfile": 1, "membership": 1, "runs": 1, "forks": 1, "wire": 1,
-    "outcome": 1, "backoff": 1, "segment": 1, "spool": 1,
-    "version": 1,
+    "semconv": 1, "settings": 1, "run": 1, "forks": 1, "version": 1,
 }  # fmt: skip
 SDK = {
-    "bootstrap", "pipelines", "plans", "components", "configfile", "exporters",
-    "guests", "recovery", "logs", "testing", "proxies", "generation",
-    "outlets", "identity", "samplers", "logrecords", "encoder", "lane", "system",
-    "systemfigures",
+    "bootstrap", "testing", "build", "exporters", "logs", "system", "proxies", "encoding", "lane", "resource",
 }  # fmt: skip
 """Rooms that may import opentelemetry.sdk. The request path, the edges, the outbox and the leaves do without it."""
 ENVIRONMENT = {"settings", "cli"}

@@ -21,12 +21,13 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import format_trace_id, get_current_span
 
-from otelfork import exits, forks, logs, pipelines, plans, seats, system
-from otelfork.generation import Generation
-from otelfork.guests import Guests
-from otelfork.membership import Membership
-from otelfork.providers import Providers, disabled, generation_of, of_file
+from otelfork import exits, forks, logs, system
+from otelfork.build import pipelines, plans, seats
+from otelfork.build.generation import Generation
+from otelfork.build.guests import Guests
+from otelfork.build.providers import Providers, disabled, generation_of, of_file
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
+from otelfork.run.membership import Membership
 from otelfork.settings import SIGNALS, Settings, SettingsError
 
 _logger = logging.getLogger("otelfork")

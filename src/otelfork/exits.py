@@ -18,7 +18,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from otelfork import forks, runs
+from otelfork import forks
+from otelfork.run import runs
 
 TIMEOUT = "timeout"
 """The cause of an end by SIGABRT from gunicorn's arbiter: the worker has not reported for too long."""

@@ -12,10 +12,10 @@ from opentelemetry import metrics, trace
 
 from otelfork import bootstrap, exits, forks, semconv
 from otelfork.asgi import ASGIMiddleware
-from otelfork.hooks import Hooks
-from otelfork.instruments import ACTIVE_REQUESTS, SCOPE, Instruments, Lane
 from otelfork.lane.folding import Folding
 from otelfork.proxies import ProxyHistogram, ProxyTracer
+from otelfork.request.hooks import Hooks
+from otelfork.request.instruments import ACTIVE_REQUESTS, SCOPE, Instruments, Lane
 from otelfork.settings import SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.version import __version__

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from otelfork.complaints import Complaints
-from otelfork.outbox import Outbox
+from otelfork.delivery.complaints import Complaints
+from otelfork.delivery.outbox import Outbox
+from otelfork.delivery.streams import Stream
 from otelfork.settings import BatchSettings
-from otelfork.streams import Stream
 
 SUCCESS = SimpleNamespace(name="SUCCESS")
 FAILURE = SimpleNamespace(name="FAILURE")

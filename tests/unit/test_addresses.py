@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otelfork.addresses import Addresses, resolve, split_host
-from otelfork.request import Forwarding, Request
+from otelfork.request.addresses import Addresses, resolve, split_host
+from otelfork.request.facts import Forwarding, Request
 from otelfork.settings.http import HttpSettings
 
 PLAIN: dict[str, Any] = {

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from otelfork.backoff import FIRST_SECONDS, JITTER, LONGEST_ASKED_SECONDS, LONGEST_SECONDS, Backoff
+from otelfork.delivery.backoff import FIRST_SECONDS, JITTER, LONGEST_ASKED_SECONDS, LONGEST_SECONDS, Backoff
 
 
 def pause(backoff: Backoff, *asked: float) -> float:

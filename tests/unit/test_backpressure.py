@@ -8,9 +8,9 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from tests.unit.exporting import FAILURE, PATIENCE, Keeping, batches, outbox, soon, until
 
-from otelfork.complaints import Complaints
-from otelfork.outcome import watched
-from otelfork.outlets import OutboxReader
+from otelfork.delivery.complaints import Complaints
+from otelfork.delivery.outcome import watched
+from otelfork.exporters.outlets import OutboxReader
 from otelfork.settings import Environment, Settings
 
 

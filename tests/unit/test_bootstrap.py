@@ -156,7 +156,7 @@ def test_a_processor_added_before_the_first_use_builds_nothing():
 
 def test_a_batch_processor_is_known_to_export():
     """The SDK's two, and what is built like them; everything else is carried into children."""
-    from otelfork.guests import exports
+    from otelfork.build.guests import exports
 
     batch = BatchSpanProcessor(Exporter())
     answers = (exports(batch), exports(SimpleSpanProcessor(Exporter())), exports(SpanProcessor()))

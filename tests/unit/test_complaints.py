@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from otelfork import complaints as module
-from otelfork.complaints import Complaints
+from otelfork.delivery import complaints as module
+from otelfork.delivery.complaints import Complaints
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.collecting import collecting
 
 from otelfork import exporters
-from otelfork.complaints import Complaints
+from otelfork.delivery.complaints import Complaints
 from otelfork.receiver import ALWAYS, GRPC, HTTP, Receiver
 from otelfork.settings import Settings
 

@@ -30,8 +30,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otelfork import fields, wire
-from otelfork.encoder import Encoder
+from otelfork.encoding import fields, wire
+from otelfork.encoding.encoder import Encoder
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NAMES = TEXT | st.sampled_from(["GET /items/{id}", "x" * 127, "x" * 128, "é" * 200, "n" * 20_000])

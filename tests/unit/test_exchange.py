@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, StaticSampler
 from tests.unit.recording import DURATION, RESPONSE_SIZE, Recording, call_asgi, call_wsgi, environ, plain, sending_plain
 
-from otelfork import hooks
-from otelfork.environ import GETTER, read
-from otelfork.exchange import Exchange
-from otelfork.instruments import Instruments
-from otelfork.routes import of_environ
+from otelfork.request import hooks
+from otelfork.request.exchange import Exchange
+from otelfork.request.instruments import Instruments
+from otelfork.request.routes import of_environ
+from otelfork.wsgi.environ import GETTER, read
 
 
 @pytest.fixture(autouse=True)

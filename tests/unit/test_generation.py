@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import NoOpTracerProvider
 from tests.unit.exporting import soon
 
-from otelfork.generation import Generation
+from otelfork.build.generation import Generation
 
 
 class Guest:

@@ -178,7 +178,7 @@ def test_without_the_private_names_of_the_sdk_the_users_own_set_still_works():
     """What a later SDK calls otherwise costs the guard against repeats, and nothing else."""
     lines = run(
         """
-from otelfork import guests
+from otelfork.build import guests
 import builtins
 def without(owner, name, *default):
     return default[0] if name in {"_metric_readers", "_active_span_processor"} else builtins.getattr(owner, name, *default)

@@ -19,7 +19,7 @@ from tests.unit.recording import (
     sending_plain,
 )
 
-from otelfork import hooks
+from otelfork.request import hooks
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import Resource, ResourceDetector
 from opentelemetry.trace import INVALID_SPAN_ID, INVALID_TRACE_ID
 from tests.fresh import run
 
-from otelfork.identity import LateResource, ProcessIdGenerator, detectors, process_resource
+from otelfork.resource.identity import LateResource, ProcessIdGenerator, detectors, process_resource
 from otelfork.settings import SettingsError
 
 

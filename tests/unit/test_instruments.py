@@ -8,7 +8,7 @@ from opentelemetry import metrics, trace
 from tests.unit.recording import ACTIVE, DURATION, REQUEST_SIZE, RESPONSE_SIZE, Recording, answering, call_wsgi
 
 from otelfork import semconv
-from otelfork.instruments import Instruments
+from otelfork.request.instruments import Instruments
 
 
 def test_units_descriptions_and_boundaries() -> None:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from otelfork import lane
-from otelfork.encoder import Encoder
+from otelfork.encoding.encoder import Encoder
 from otelfork.lane.sampler import decider
 
 SHARED = {"http.request.method": "GET", "server.port": 8000}

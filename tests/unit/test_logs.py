@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from opentelemetry import _logs, trace
 
-from otelfork import exporters, logrecords, logs
+from otelfork import exporters, logs
+from otelfork.logs import records as logrecords
 from otelfork.receiver import HTTP, Receiver
 from otelfork.settings import Environment, Settings, SettingsError
 from otelfork.settings.logging import LogSettings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.fresh import run
 
-from otelfork.membership import Membership
+from otelfork.run.membership import Membership
 from otelfork.settings.run import RunSettings
 
 

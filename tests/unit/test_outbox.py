@@ -10,8 +10,8 @@ import pytest
 from tests.fresh import run
 from tests.unit.exporting import Hanging, Keeping, batches, outbox, soon, until
 
-from otelfork.backoff import Backoff
-from otelfork.outbox import Outbox
+from otelfork.delivery.backoff import Backoff
+from otelfork.delivery.outbox import Outbox
 
 
 class Reading:

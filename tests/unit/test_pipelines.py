@@ -315,7 +315,7 @@ def test_factories_run_once_in_each_process():
         from opentelemetry.sdk.trace import SpanProcessor
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON
         from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-        from otelfork.identity import ProcessIdGenerator
+        from otelfork.resource.identity import ProcessIdGenerator
         made = lambda what, value: lambda: out(what, who()) or value()
         configure(
             sampler=made("sampler", lambda: ALWAYS_ON), id_generator=made("ids", ProcessIdGenerator),

@@ -18,7 +18,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
 from tests.unit.exporting import soon, stream
 
-from otelfork.encoder import Encoder, parts
+from otelfork.encoding.encoder import Encoder, parts
 from otelfork.exporters import otlp, private
 from otelfork.receiver import GRPC, HTTP, Faults, Receiver
 from otelfork.settings import Settings

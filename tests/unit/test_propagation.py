@@ -14,8 +14,8 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from tests.unit.recording import Recording, call_asgi, call_wsgi, environ, plain, scope, sending_plain
 
-from otelfork import propagation
-from otelfork.propagation import TraceState, parse_traceparent
+from otelfork.request import propagation
+from otelfork.request.propagation import TraceState, parse_traceparent
 
 T, P = "12345678901234567890123456789012", "1234567890123456"
 GOOD = f"00-{T}-{P}-01"

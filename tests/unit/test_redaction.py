@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otelfork.redaction import redact_query, redact_url
+from otelfork.request.redaction import redact_query, redact_url
 from otelfork.settings.http import REDACTED_KEYS, HttpSettings
 
 KEYS = HttpSettings().redacted_keys

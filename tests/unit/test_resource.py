@@ -8,7 +8,7 @@ import os
 import pytest
 from opentelemetry.sdk.resources import Resource
 
-from otelfork.identity import detectors, process_resource
+from otelfork.resource.identity import detectors, process_resource
 from otelfork.settings import Environment
 from otelfork.settings.resource import parse, service
 

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from tests.unit.exporting import soon
 
-from otelfork import outcome
+from otelfork.delivery import outcome
 from otelfork.exporters import rpc
 
 RETRY_IN_TWO = b"\x0a\x02\x08\x02"

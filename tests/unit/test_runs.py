@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from otelfork import runs
+from otelfork.run import runs
 from otelfork.settings import Environment
 
 

@@ -7,7 +7,8 @@ import logging
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from otelfork import bootstrap, forks, samplers
+from otelfork import bootstrap, forks
+from otelfork.build import samplers
 from otelfork.settings import Environment, Settings, SettingsError
 from otelfork.settings.telemetry import STOCK_SAMPLERS
 

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 from tests.unit.exporting import soon, stream
 
-from otelfork import outcome
-from otelfork.complaints import Complaints
+from otelfork.delivery import outcome
+from otelfork.delivery.complaints import Complaints
 from otelfork.exporters import otlp
 from otelfork.exporters.session import new_session
 from otelfork.receiver import ALWAYS, HTTP, Receiver

@@ -13,18 +13,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.fresh import outcome, run
 from tests.unit.exporting import Keeping, batches, soon, until
 
-from otelfork import segment as segment_module
-from otelfork.complaints import Complaints
-from otelfork.outcome import watched
+from otelfork.delivery import segment as segment_module
+from otelfork.delivery.complaints import Complaints
+from otelfork.delivery.outcome import watched
+from otelfork.delivery.spool import Claim, Spool
+from otelfork.exporters.spooling import SpooledStream, Writer
 from otelfork.receiver import ALWAYS, Faults, Receiver
-from otelfork.spool import Claim, Spool
-from otelfork.spooling import SpooledStream, Writer
 
 PROTOCOLS = ("http/protobuf", "grpc")
 DEAD = """
     import os, sys
     from pathlib import Path
-    from otelfork.spool import Spool
+    from otelfork.delivery.spool import Spool
     spool = Spool(Path({directory!r}), "shop", max_bytes={max_bytes}, max_age=1000, lost=print)
     for number in range({count}):
         spool.put(1, 1, b"batch %d" % number)
@@ -155,7 +155,7 @@ def test_the_files_of_another_living_process_are_left_alone(directory):
     lines = run(
         f"""
         from pathlib import Path
-        from otelfork.spool import Spool
+        from otelfork.delivery.spool import Spool
         def made():
             return Spool(Path({str(directory)!r}), "shop", max_bytes=100_000, max_age=1000, lost=print)
         mine = made()
@@ -177,7 +177,7 @@ def test_an_orphan_of_the_dead_does_not_keep_its_lock(opened, directory):
     """A child that outlives its killed parent holds nothing of it."""
     script = f"""
         from pathlib import Path
-        from otelfork.spool import Spool
+        from otelfork.delivery.spool import Spool
         spool = Spool(Path({str(directory)!r}), "shop", max_bytes=100_000, max_age=1000, lost=print)
         spool.put(1, 1, b"a")
         read, write = os.pipe()
@@ -442,7 +442,7 @@ def test_without_a_spool_nothing_is_written(tmp_path):
     with Receiver() as receiver:
         lines = run(
             RECORD + "    record('a')\n    otelfork.flush(10)\n"
-            "    out(type(forks.current().outbox.streams[0]).__name__, 'otelfork.spool' in sys.modules)\n    os._exit(0)",
+            "    out(type(forks.current().outbox.streams[0]).__name__, 'otelfork.delivery.spool' in sys.modules)\n    os._exit(0)",
             environment=receiver.environment("http/protobuf"),
         )
     assert lines[0].startswith("Stream")

@@ -7,9 +7,9 @@ import time
 
 from tests.unit.exporting import FAILURE, Keeping, batches, soon, stream
 
-from otelfork.complaints import Complaints
-from otelfork.outcome import watched
-from otelfork.streams import Fan, Stream
+from otelfork.delivery.complaints import Complaints
+from otelfork.delivery.outcome import watched
+from otelfork.delivery.streams import Fan, Stream
 
 
 def test_the_queue_is_bounded_under_many_threads():

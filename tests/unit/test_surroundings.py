@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from otelfork import surroundings
+from otelfork.resource import surroundings
 from otelfork.settings import Environment
 
 ID = "ab" * 32

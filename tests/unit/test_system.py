@@ -18,12 +18,14 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from otelfork import system, systemfigures, systemmetrics
+from otelfork import system
 from otelfork.receiver import HTTP, Receiver
 from otelfork.receiver.records import ReceivedPoint, ReceivedSpan
 from otelfork.settings import Environment, SettingsError
 from otelfork.settings.system import SystemSettings
-from otelfork.systemfigures import FiguresProcessor, Sampler
+from otelfork.system import figures as systemfigures
+from otelfork.system import metrics as systemmetrics
+from otelfork.system.figures import FiguresProcessor, Sampler
 
 PROGRAM = Path(__file__).parents[1] / "programs/system_fork.py"
 FIGURES = {
@@ -185,6 +187,6 @@ def test_nothing_is_on_unless_asked():
 def test_a_missing_extra_is_an_error(monkeypatch: pytest.MonkeyPatch):
     """It names the extra."""
     monkeypatch.setenv("OTELFORK_SYSTEM_ATTRIBUTES", "true")
-    monkeypatch.setitem(sys.modules, "otelfork.systemfigures", None)
+    monkeypatch.setitem(sys.modules, "otelfork.system.figures", None)
     with pytest.raises(SettingsError, match=r"otelfork\[system\]"):
         system.span_processors()

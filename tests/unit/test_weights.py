@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanContext
 
-from otelfork import weights
+from otelfork.delivery import weights
 
 CONTEXT = SpanContext(1, 2, is_remote=False)
 LIGHT = ReadableSpan("s", CONTEXT)

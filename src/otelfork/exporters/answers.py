@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
-from otelfork.outcome import Outcome
+from otelfork.delivery.outcome import Outcome
 
 _DETAILS, _TYPE_URL, _VALUE = 3, 1, 2
 _PARTIAL_SUCCESS = 1

@@ -27,7 +27,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 
-from otelfork.encoder import Encoder, Parts, parts
+from otelfork.encoding.encoder import Encoder, Parts, parts
 from otelfork.exporters import Factory
 from otelfork.exporters.parcels import Message, Parcel
 from otelfork.settings import Environment

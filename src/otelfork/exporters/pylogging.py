@@ -14,7 +14,7 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from otelfork.exporters import Factory
-from otelfork.logrecords import CORRELATION, PythonLogRecord
+from otelfork.logs.records import CORRELATION, PythonLogRecord
 from otelfork.settings import Settings, SettingsError
 
 _LEVELS = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)

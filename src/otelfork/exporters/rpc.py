@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
+from otelfork.delivery.outcome import Outcome, watched
 from otelfork.exporters.answers import note_response, note_retry_info, note_status_details
-from otelfork.outcome import Outcome, watched
 from otelfork.settings import Environment
 
 _PASSING = ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS")

@@ -20,8 +20,8 @@ import urllib3
 import urllib3.connection
 
 from otelfork import forks
+from otelfork.delivery.outcome import PASSING_STATUS, Outcome, watched
 from otelfork.exporters.answers import note_body, note_retry_after
-from otelfork.outcome import PASSING_STATUS, Outcome, watched
 
 _LONGEST_SECONDS = 10.0
 _NEVER = "1000000"

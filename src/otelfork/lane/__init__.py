@@ -34,7 +34,7 @@ from opentelemetry.sdk.trace import sampling
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
-from otelfork.encoder import Encoder
+from otelfork.encoding.encoder import Encoder
 from otelfork.lane.sampler import decider
 from otelfork.lane.span import MOST_OWN, NOTHING_SHARED, RequestSpan, Shared
 

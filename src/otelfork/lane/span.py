@@ -17,8 +17,8 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
-from otelfork import wire
-from otelfork.encoder import Encoder
+from otelfork.encoding import wire
+from otelfork.encoding.encoder import Encoder
 
 _NO_STATE = trace.TraceState()
 _NO_STATUS = trace.Status()
@@ -197,7 +197,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
             self._span_processor.on_end(self._readable_span())
 
     def otlp(self, encoder: Encoder) -> bytes:
-        """Return the body of an OTLP `Span` (see `otelfork.encoder.Packed`)."""
+        """Return the body of an OTLP `Span` (see `otelfork.encoding.encoder.Packed`)."""
         if self._made_events is not None or self._made_links is not None:
             return encoder.span(self)
         parent = self._parent

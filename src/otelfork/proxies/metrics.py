@@ -17,8 +17,8 @@ from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.export import MetricReader
 
 from otelfork import forks
-from otelfork.origin import RECORDED
 from otelfork.proxies.follower import Follower, Providers
+from otelfork.request.origin import RECORDED
 
 _FLUSH_MILLIS = 30_000
 _logger = logging.getLogger("otelfork")

@@ -68,9 +68,9 @@ def flush_off():
 def seat_off():
     """Pass over the provider that the user has put in the global seat."""
     import otelfork.bootstrap
-    import otelfork.instruments
+    import otelfork.request.instruments
 
-    otelfork.instruments.get_tracer_provider = lambda: otelfork.bootstrap._bootstrap.tracer_provider
+    otelfork.request.instruments.get_tracer_provider = lambda: otelfork.bootstrap._bootstrap.tracer_provider
 
 
 def lateness_off():

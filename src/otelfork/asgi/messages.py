@@ -1,0 +1,258 @@
+"""The messages of one ASGI connection, seen on their way and passed on as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable
+from typing import Any, final
+
+from otelfork import semconv
+from otelfork.asgi.scope import Message, Receive, Scope, Send, decoded
+from otelfork.request.exchange import DISCONNECT, INCOMPLETE, Exchange
+from otelfork.request.hooks import Hooks, call, once
+
+
+class _Messages:
+    """What http and websocket share."""
+
+    __slots__ = ("_exchange", "_hooks", "_receive", "_scope", "_send", "disconnected")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        hooks: Hooks,
+    ) -> None:
+        self._exchange = exchange
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._hooks = hooks
+        self.disconnected = False
+
+    async def receive(self) -> Message:
+        """Receive a message of the server for the application."""
+        message = await self._receive()
+        hook = self._hooks.client_request_hook
+        if hook is not None:
+            call("client_request_hook", hook, self._exchange.span, self._scope, message)
+        try:
+            self._received(message)
+        except Exception:
+            once("a received message could not be recorded", "asgi.receive")
+        return message
+
+    def _received(self, message: Message) -> None:
+        raise NotImplementedError
+
+    def _respond(self, message: Message) -> Message:
+        """Note the start of a response, and return the message with our headers added where that is wanted."""
+        status = message.get("status")
+        exchange = self._exchange
+        settings = exchange.settings
+        code = int(status) if isinstance(status, int) else None
+        if settings.response_headers is None and not settings.answers:
+            exchange.respond(code, ())
+            return message
+        headers = message.get("headers") or ()
+        if not isinstance(headers, list | tuple):
+            headers = list(headers)  # an iterable may be read once only
+            message = {**message, "headers": headers}
+        exchange.respond(code, decoded(headers))
+        if not settings.answers:
+            return message
+        present = {bytes(name).lower() for name, _ in headers}
+        added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in exchange.headers()]
+        return {**message, "headers": [*headers, *(pair for pair in added if pair[0].lower() not in present)]}
+
+    def _hooked(self, message: Message) -> None:
+        hook = self._hooks.client_response_hook
+        if hook is not None:
+            call("client_response_hook", hook, self._exchange.span, self._scope, message)
+
+
+@final
+class HttpMessages(_Messages):
+    """One HTTP request and its response."""
+
+    __slots__ = ("_announced", "_complete", "_trailers")
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._trailers = False
+        self._complete = False
+        self._announced: int | None = None
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a message of the application: note it, and return what the server's `send` returns."""
+        exchange = self._exchange
+        if exchange.ended or self._complete:
+            return self._send(message)
+        self._hooked(message)
+        final = False
+        try:
+            kind = message["type"]
+            if kind == "http.response.body":
+                body = message.get("body")
+                if body:
+                    exchange.sent += body.nbytes if type(body) is memoryview else len(body)
+                final = not message.get("more_body") and not self._trailers
+            elif kind == "http.response.start":
+                self._trailers = bool(message.get("trailers"))
+                message = self._respond(message)
+            else:
+                final = self._rare(kind, message)
+        except Exception:
+            once("a sent message could not be recorded", "asgi.send")
+        if final:
+            self._complete = True
+            return self._last(self._send(message))
+        return self._send(message)
+
+    async def _last(self, sending: Awaitable[None]) -> None:
+        """Await the last message of the response: with its last byte handed over the request is over."""
+        exchange = self._exchange
+        try:
+            await sending
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        finally:
+            exchange.finish()
+            # After a server error the exception itself is still to come (Starlette answers first and raises then).
+            if exchange.status is None or exchange.status < 500:
+                exchange.end()
+
+    def _rare(self, kind: str, message: Message) -> bool:
+        """Note a message of an extension; return whether it is the last one."""
+        if kind == "http.response.trailers":
+            return not message.get("more_trailers")
+        if kind == "http.response.pathsend":
+            self._exchange.sent += os.stat(message["path"]).st_size  # noqa: PTH116 the server opens it next, by this name
+            return not self._trailers
+        if kind == "http.response.zerocopysend":
+            self._exchange.sent += _file_length(message)
+            return not message.get("more_body") and not self._trailers
+        return False  # early hints, push and what is yet to come
+
+    def _received(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.request":
+            body = message.get("body")
+            if body:
+                self._exchange.received += len(body)
+        elif kind == "http.disconnect":
+            self.disconnected = True
+
+    def fail(self, error: BaseException) -> None:
+        """Record what leaves the application, unless the response was complete and well before."""
+        self._exchange.fail(error)
+
+    def leave(self) -> None:
+        """End the exchange as the application is done."""
+        exchange = self._exchange
+        if exchange.ended:
+            return
+        if not self._complete:
+            exchange.cut(DISCONNECT if self.disconnected else INCOMPLETE)
+        exchange.end()
+
+
+@final
+class WebsocketMessages(_Messages):
+    """One websocket: a single span with counts of its messages, none for each message."""
+
+    __slots__ = ("_accepted", "_close_code", "_denied", "_over", "_received_count", "_sent_count")
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._accepted = False
+        self._denied = False
+        self._over = False
+        self._close_code: int | None = None
+        self._received_count = 0
+        self._sent_count = 0
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a message of the application: note it, and return what the server's `send` returns."""
+        self._hooked(message)
+        try:
+            message = self._sent(message)
+        except Exception:
+            once("a sent message could not be recorded", "asgi.send")
+        return self._send(message)
+
+    def _sent(self, message: Message) -> Message:
+        kind = message["type"]
+        if kind == "websocket.send":
+            self._sent_count += 1
+        elif kind == "websocket.accept":
+            self._accepted = True
+            # Over HTTP/2 and 3 the extended CONNECT is answered like any other request (RFC 8441, section 5).
+            self._exchange.respond(200 if self._scope.get("http_version", "1.1") >= "2" else 101, ())
+            if self._exchange.settings.answers:
+                return self._answered(message)
+        elif kind == "websocket.close":
+            if not self._accepted and not self._denied:
+                self._exchange.respond(403, ())
+            self._close(message.get("code", 1000))
+        elif kind == "websocket.http.response.start":
+            self._denied = True
+            return self._respond(message)
+        elif kind == "websocket.http.response.body" and not message.get("more_body"):
+            self._over = True
+            self._exchange.finish()
+        return message
+
+    def _answered(self, message: Message) -> Message:
+        added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._exchange.headers()]
+        return {**message, "headers": [*(message.get("headers") or ()), *added]}
+
+    def _received(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.receive":
+            self._received_count += 1
+        elif kind == "websocket.disconnect":
+            self.disconnected = True
+            self._close(message.get("code", 1005))
+
+    def _close(self, code: Any) -> None:
+        if not self._over:
+            self._over = True
+            self._close_code = code if isinstance(code, int) else 1005
+            self._exchange.finish()
+
+    def fail(self, error: BaseException) -> None:
+        """Record what leaves the application; a framework's word for "the client has left" is no error."""
+        if self.disconnected and type(error).__name__ == "WebSocketDisconnect":
+            return
+        self._exchange.fail(error)
+
+    def leave(self) -> None:
+        """End the exchange as the application is done."""
+        exchange = self._exchange
+        if exchange.ended:
+            return
+        found: dict[str, int] = {
+            semconv.WEBSOCKET_MESSAGES_RECEIVED: self._received_count,
+            semconv.WEBSOCKET_MESSAGES_SENT: self._sent_count,
+        }
+        if self._close_code is not None and self._accepted:
+            found[semconv.WEBSOCKET_CLOSE_CODE] = self._close_code
+        exchange.note(found)
+        if not self._over and not self._accepted and not self._denied:
+            exchange.cut(INCOMPLETE)
+        exchange.end()
+
+
+def _file_length(message: Message) -> int:
+    count = message.get("count")
+    if count is not None:
+        return int(count)
+    file = message["file"]
+    descriptor = file if isinstance(file, int) else file.fileno()
+    offset = message.get("offset")
+    size = os.fstat(descriptor).st_size
+    return max(0, size - (offset if offset is not None else os.lseek(descriptor, 0, os.SEEK_CUR)))

@@ -1,0 +1,245 @@
+"""Builds one generation: the SDK's providers of this process, joined to its outbox.
+
+The SDK's batch processors and periodic reader are not used: their threads and locks do not survive a fork, and their
+at-fork hooks would revive what was dropped. It must not know who asks for a generation, or when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk import metrics as sdk_metrics
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from otelfork.build import components
+from otelfork.delivery import figures, weights
+from otelfork import lane
+from otelfork.delivery.complaints import Complaints
+from otelfork.exporters import spoolable
+from otelfork.build.generation import Generation
+from otelfork.build.guests import Guests, HomeSpanProcessors, keep_home
+from otelfork.resource.identity import LateResource, ProcessIdGenerator, process_resource
+from otelfork.request.instruments import SCOPE
+from otelfork.lane.folding import Folding, fits
+from otelfork.delivery.outbox import Outbox
+from otelfork.exporters.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
+from otelfork.build.plans import Plan
+from otelfork.build.recovery import Recovery
+from otelfork.settings import BatchSettings, Environment
+from otelfork.exporters.spooling import NAMES, SpooledStream, Writer
+from otelfork.delivery.streams import Fan, Stream
+
+if TYPE_CHECKING:
+    from otelfork.run.scoreboard import Scoreboard
+
+_logger = logging.getLogger("otelfork")
+_EXEMPLAR_FILTERS: Mapping[str, Callable[[], sdk_metrics.ExemplarFilter]] = {
+    "trace_based": sdk_metrics.TraceBasedExemplarFilter,
+    "always_on": sdk_metrics.AlwaysOnExemplarFilter,
+    "always_off": sdk_metrics.AlwaysOffExemplarFilter,
+}
+
+
+def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
+    """Build this process's generation. Cheap: no thread pool, no connection, no import; the exporter thread does the rest."""
+    board = plan.membership.join() if plan.membership is not None else None
+    resource = LateResource(process_resource(_value(plan.resource), plan.service_name, plan.detectors, board))
+    complaints = Complaints()
+    settings = plan.settings
+    outbox = Outbox(
+        metric_interval=settings.metric_interval,
+        metric_timeout=settings.metric_timeout,
+        complaints=complaints,
+    )
+    outbox.prepare = prepare
+    writer = _spool(plan, complaints)
+    readers = [OutboxReader(make, settings, complaints) for make in plan.exporters["metrics"]]
+    outbox.readers.extend(readers)
+    guests = [keep_home(make()) for make in plan.metric_readers]
+    generation = Generation(
+        _tracer_provider(plan, resource),
+        _meter_provider(plan, resource, [*readers, *guests]),
+        LoggerProvider(resource=resource, shutdown_on_exit=False),
+        outbox,
+    )
+    generation.guests += guests
+    _join_spans(generation, outbox, plan, live, writer)
+    _join_logs(generation, outbox, plan, live, writer)
+    if not Environment().boolean("OTELFORK_PUBLIC_NAMES_ONLY"):
+        _be_lean(generation, outbox)
+    figures.observe(generation.meter_provider.get_meter(SCOPE), complaints.totals)
+    if board is not None:
+        _look_after_the_dead(generation, board, resource)
+    if writer is not None:
+        _look_after_the_spool(generation, writer)
+    return generation
+
+
+def _tracer_provider(plan: Plan, resource: Resource) -> TracerProvider:
+    settings = plan.settings
+    return TracerProvider(
+        sampler=_value(plan.sampler) or components.sampler_named(settings.sampler),
+        resource=resource,
+        shutdown_on_exit=False,
+        active_span_processor=HomeSpanProcessors(),
+        id_generator=_value(plan.id_generator) or components.id_generator_named(settings.id_generator),
+    )
+
+
+def _meter_provider(plan: Plan, resource: Resource, readers: Sequence[MetricReader]) -> sdk_metrics.MeterProvider:
+    return sdk_metrics.MeterProvider(
+        metric_readers=readers,
+        resource=resource,
+        shutdown_on_exit=False,
+        exemplar_filter=_EXEMPLAR_FILTERS[plan.settings.exemplar_filter](),
+        views=_value(plan.views) or (),
+    )
+
+
+def _join_spans(generation: Generation, outbox: Outbox, plan: Plan, live: Guests, writer: Writer | None) -> None:
+    """Add the user's processors, those that earlier generations lend, and ours last: what they set is exported."""
+    add: Any = generation.tracer_provider
+    for processor in (*_made(generation, plan.span_processors), *live.span_processors):
+        add.add_span_processor(processor)
+    generation.borrowed += live.span_processors
+    if plan.exporters["traces"]:
+        generation.processor = OutboxSpanProcessor(_queue(outbox, plan, "spans", plan.settings.spans, writer))
+        add.add_span_processor(generation.processor)
+
+
+def _join_logs(generation: Generation, outbox: Outbox, plan: Plan, live: Guests, writer: Writer | None) -> None:
+    """The same for log records."""
+    add: Any = generation.logger_provider
+    for processor in (*_made(generation, plan.log_record_processors), *live.log_record_processors):
+        add.add_log_record_processor(processor)
+    generation.borrowed += live.log_record_processors
+    if plan.exporters["logs"]:
+        generation.log_processor = OutboxLogRecordProcessor(_queue(outbox, plan, "logs", plan.settings.logs, writer))
+        add.add_log_record_processor(generation.log_processor)
+
+
+def _made(generation: Generation, given: Sequence[Any]) -> list[Any]:
+    """Return the processors of this process: one that was made for it ends with it, one that was given is only borrowed."""
+    made = []
+    for each in given:
+        processor = _value(each)
+        (generation.borrowed if processor is each else generation.guests).append(processor)
+        made.append(processor)
+    return made
+
+
+def _be_lean(generation: Generation, outbox: Outbox) -> None:
+    """Join what makes requests cheap, and needs more than the SDK's public names."""
+    processor = generation.processor
+    if processor is not None:
+        generation.lane = partial(lane.of, put=processor.put, processor=processor)
+    generation.folding = folding = Folding(outbox.wake)
+    outbox.fold = folding.fold
+
+
+def warm() -> None:
+    """Run once what every first use runs: caches of classes, patterns and bytecode are filled before there are workers.
+
+    Nothing is recorded, and nothing stays: a first use in a cold process costs three times as much.
+    """
+    with contextlib.suppress(ImportError):  # no POSIX locks: there is no spool
+        import_module("otelfork.delivery.spool")
+    empty = Resource.get_empty()
+    # Sampler and filter are given: from the environment the SDK would read them, in another spelling than ours.
+    traces = TracerProvider(
+        sampler=ALWAYS_ON, resource=empty, shutdown_on_exit=False, id_generator=ProcessIdGenerator()
+    )
+    tracer = traces.get_tracer("warm")
+    with tracer.start_as_current_span("warm", attributes={"warm": True}):
+        pass
+    reader = InMemoryMetricReader()
+    never = sdk_metrics.AlwaysOffExemplarFilter()
+    provider = sdk_metrics.MeterProvider([reader], resource=empty, shutdown_on_exit=False, exemplar_filter=never)
+    provider.get_meter("warm").create_histogram("warm").record(1, {"warm": True})
+    reader.collect()
+    LoggerProvider(resource=empty, shutdown_on_exit=False).get_logger("warm")
+    with contextlib.suppress(Exception):  # an SDK that the lane does not know
+        lane.fits()
+        fits()
+
+
+def _look_after_the_dead(generation: Generation, board: Scoreboard, resource: LateResource) -> None:
+    """Let the exporter thread beat for this process, and report what killed ones left on the scoreboard."""
+    outbox = generation.outbox
+    if outbox is None:
+        return
+    deliver = Fan([stream for stream in outbox.streams if stream.name == "spans"]).deliver
+    meter = generation.meter_provider.get_meter(SCOPE)
+    generation.board = board
+    outbox.chores = Recovery(board, resource.detected, deliver, meter).tick
+
+
+def _queue(
+    outbox: Outbox, plan: Plan, name: str, settings: BatchSettings, writer: Writer | None
+) -> Stream[Any] | Fan[Any]:
+    """Return the queue of a signal: one for each of its exporters, so that none waits for another."""
+    queues = len(plan.exporters["traces"]) + len(plan.exporters["logs"])
+    options: dict[str, Any] = {"weigh": weights.of_anything, "budget": plan.settings.delivery.queue_bytes / queues}
+    streams: list[Stream[Any]] = []
+    for make in plan.exporters["traces" if name == "spans" else name]:
+        packer = spoolable(make) if writer is not None else None
+        if packer is None:
+            streams.append(outbox.stream(name, settings, make, **options))
+        else:
+            spooled: dict[str, Any] = {"writer": writer, "pack": packer()}
+            streams.append(outbox.stream(name, settings, make, kind=SpooledStream, **spooled, **options))
+    return streams[0] if len(streams) == 1 else Fan(streams)
+
+
+def _spool(plan: Plan, complaints: Complaints) -> Writer | None:
+    """Return what writes to the spool; None where there is none, or cannot be one, which is said."""
+    delivery = plan.settings.delivery
+    if delivery.spool is None or not any(spoolable(make) for made in plan.exporters.values() for make in made):
+        return None
+    try:
+        # Not at the top: the room needs POSIX locks.
+        from otelfork.delivery.spool import Spool
+
+        spool = Spool(
+            delivery.spool,
+            plan.membership.service if plan.membership is not None else plan.service_name or "",
+            max_bytes=delivery.spool_bytes,
+            max_age=delivery.spool_age,
+            lost=lambda kind, reason, count: complaints.lost(NAMES.get(kind, "records"), reason, count),
+        )
+    except (ImportError, OSError) as error:
+        _logger.error("there is no spool (%s): what is not exported yet is lost with its process", error)
+        return None
+    return Writer(spool, delivery.spool_interval)
+
+
+def _look_after_the_spool(generation: Generation, writer: Writer) -> None:
+    """Let the exporter thread send what dead processes left, and show how much that was."""
+    outbox, spool = generation.outbox, writer.spool
+    if outbox is None:
+        return
+    meter = generation.meter_provider.get_meter(SCOPE)
+    figures.observe_spool(meter, lambda: spool.inherited, lambda: spool.repeated)
+    others = outbox.chores
+
+    def chores() -> None:
+        spool.adopt()
+        if others is not None:
+            others()
+
+    outbox.chores = chores
+    outbox.chores_due = 0.0  # what the dead left goes before what this process records
+
+
+def _value(given: Any) -> Any:
+    """Return what the user gave, or what the factory that the user gave makes for this process."""
+    return given() if callable(given) and not isinstance(given, SpanProcessor) else given

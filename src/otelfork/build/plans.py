@@ -1,0 +1,108 @@
+"""What every generation of this program is built from: settings, imported exporters, and the arguments of `configure`, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.sdk._logs import LogRecordProcessor
+from opentelemetry.sdk.metrics import view
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import Resource, ResourceDetector
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler
+
+from otelfork.build import components, guests
+from otelfork import exporters, system
+from otelfork.resource import identity
+from otelfork.run import membership
+from otelfork.exporters import Factory
+from otelfork.run.membership import Membership
+from otelfork.settings import SIGNALS, Environment, Settings, SettingsError
+from otelfork.settings.resource import service
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every generation is built from: settings, imported exporter factories and the arguments of `configure`."""
+
+    settings: Settings
+    exporters: Mapping[str, Sequence[Factory]]
+    detectors: Sequence[ResourceDetector]
+    service_name: str | None = None
+    resource: Resource | Mapping[str, Any] | Callable[[], Resource | Mapping[str, Any]] | None = None
+    sampler: Sampler | Callable[[], Sampler] | None = None
+    id_generator: IdGenerator | Callable[[], IdGenerator] | None = None
+    views: Sequence[view.View] | Callable[[], Sequence[view.View]] = ()
+    span_processors: Sequence[SpanProcessor | Callable[[], SpanProcessor]] = ()
+    log_record_processors: Sequence[LogRecordProcessor | Callable[[], LogRecordProcessor]] = ()
+    metric_readers: Sequence[Callable[[], MetricReader]] = ()
+    membership: Membership | None = None
+    """The run that the process joins; None for a process that keeps to itself."""
+
+
+def make(
+    settings: Settings,
+    *,
+    alone: bool = False,
+    exporters: Mapping[str, Sequence[Factory]] | None = None,
+    span_processors: Sequence[SpanProcessor | Callable[[], SpanProcessor]] = (),
+    **arguments: Any,
+) -> Plan:
+    """Check the arguments of `configure` and import what they and the settings name.
+
+    Args:
+        settings: what the environment says.
+        alone: whether the processes join no run (a test in memory).
+        exporters: factories by signal, in place of those that the settings name.
+        span_processors: processors, or factories of processors.
+        arguments: the other arguments of `configure`, as they are.
+
+    Raises:
+        SettingsError: something cannot be used.
+    """
+    components.check(settings)
+    _check_factories(exporters or {})
+    _check_processors(span_processors)
+    return Plan(
+        settings=settings,
+        exporters=_exporter_factories(settings, exporters or {}),
+        detectors=identity.detectors(settings.detectors),
+        span_processors=[*span_processors, *system.span_processors()],
+        membership=None if alone else _membership(arguments.get("service_name"), arguments.get("resource")),
+        **arguments,
+    )
+
+
+def _exporter_factories(settings: Settings, given: Mapping[str, Sequence[Factory]]) -> dict[str, Sequence[Factory]]:
+    found = exporters.factories(settings.without(given))
+    return {**found, **{signal: list(made) for signal, made in given.items()}}
+
+
+def _check_factories(given: Mapping[str, Sequence[Factory]]) -> None:
+    for signal, made in given.items():
+        if signal not in SIGNALS:
+            raise SettingsError("configure(exporters=...)", signal, "the signals traces, metrics and logs")
+        for factory in made:
+            if not callable(factory):
+                expected = "factories, for each process makes its own: lambda: exporter"
+                raise SettingsError("configure(exporters=...)", factory, expected)
+
+
+def _check_processors(processors: Sequence[Any]) -> None:
+    for processor in processors:
+        if isinstance(processor, SpanProcessor) and guests.exports(processor):
+            expected = (
+                "a factory, for a processor that exports does not survive a fork: lambda: BatchSpanProcessor(...)"
+            )
+            raise SettingsError("configure(span_processors=...)", processor, expected)
+
+
+def _membership(service_name: str | None, resource: Any) -> Membership:
+    """Find the run that this program's processes join."""
+    membership.warm()
+    given = getattr(resource, "attributes", resource if isinstance(resource, Mapping) else {})
+    named = service_name or given.get("service.name") or service(Environment()).get("service.name")
+    return Membership.find(str(named or "unknown_service"))

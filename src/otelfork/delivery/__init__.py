@@ -1,0 +1,1 @@
+"""What waits to be sent and what becomes of it: queues, the exporter thread, retries, the spool, what was lost."""

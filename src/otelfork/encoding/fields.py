@@ -1,0 +1,57 @@
+"""Fields that were packed before: the bounded caches of the encoder."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from otelfork.encoding import wire
+
+MOST = 512
+"""Entries of each cache; a full one begins anew."""
+LONGEST = 256
+"""Longer strings are not kept."""
+
+
+@final
+class Values(dict[Any, bytes]):
+    """The fields of one key's attributes by value, each packed when it is first asked for."""
+
+    __slots__ = ("_key", "_room")
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = wire.string(wire.KEY, key) + wire.VALUE
+        # A field shorter than 128 bytes has lengths of one byte: two of the field, two of its string, and the key.
+        self._room = 0x7F - 3 - len(self._key)
+
+    def __missing__(self, value: Any) -> bytes:
+        packed = wire.string_value(value) if type(value) is str else wire.any_value(value)
+        length = len(packed)
+        if length <= self._room:
+            field = wire.short_field(self._key, packed)
+        else:
+            field = wire.message(wire.SPAN_ATTRIBUTES, self._key + wire.varint(length) + packed)
+        if length <= LONGEST:
+            if len(self) >= MOST:
+                self.clear()
+            self[value] = field
+        return field
+
+
+@final
+class Keys(dict[str, Values]):
+    """`Values` by key, each made when it is first asked for. By key, so that one with many values begins anew alone."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: str) -> Values:
+        values = Values(key)
+        keep(self, key, values)
+        return values
+
+
+def keep(cache: dict[Any, Any], key: object, value: object) -> None:
+    """Keep an entry; a full cache begins anew."""
+    if len(cache) >= MOST:
+        cache.clear()
+    cache[key] = value

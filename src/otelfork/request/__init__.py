@@ -1,0 +1,1 @@
+"""One request and its telemetry, the same for WSGI and ASGI."""

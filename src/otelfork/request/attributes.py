@@ -1,0 +1,122 @@
+"""What a request looks like in the words of the stable HTTP conventions, and, on wish, in those before 1.21.
+
+Pure functions from facts to attributes; they know no span and no instrument.
+Source: http-spans.md, "HTTP server span"; http-migration.md for the old names.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from otelfork import semconv
+from otelfork.request.addresses import Addresses, resolve
+from otelfork.request.facts import Request, text
+from otelfork.request.redaction import redact_query
+from otelfork.settings.http import HttpSettings
+
+Value: TypeAlias = "str | int | tuple[str, ...]"
+Attributes: TypeAlias = "dict[str, Value]"
+
+
+def method_name(method: str, settings: HttpSettings) -> str:
+    """Return the method as an attribute: a known one as it is, `_OTHER` for the rest. Methods are case-sensitive."""
+    return method if method in (settings.known_methods or semconv.KNOWN_METHODS) else semconv.OTHER_METHOD
+
+
+def of_request(request: Request, addresses: Addresses, method: str, settings: HttpSettings) -> Attributes:
+    """Return the attributes that are known when a request begins, in one dictionary.
+
+    Args:
+        request: what was sent.
+        addresses: the ends that `addresses.resolve` found.
+        method: what `method_name` made of the method.
+        settings: what to hide and to add.
+    """
+    found = {**common(addresses, method, request), **own(request, addresses, method, settings)}
+    return old_names(found) if settings.old_names else found
+
+
+def common(addresses: Addresses, method: str, request: Request) -> Attributes:
+    """Return those attributes that many requests have in common."""
+    found: Attributes = {semconv.HTTP_REQUEST_METHOD: method, semconv.URL_SCHEME: text(addresses.scheme)}
+    if addresses.server:
+        found[semconv.SERVER_ADDRESS] = text(addresses.server)
+        if addresses.server_port is not None:
+            found[semconv.SERVER_PORT] = addresses.server_port
+    if request.websocket:
+        found[semconv.NETWORK_PROTOCOL_NAME] = "websocket"
+    version = semconv.PROTOCOL_VERSIONS.get(request.version)
+    if version is not None:
+        found[semconv.NETWORK_PROTOCOL_VERSION] = version
+    return found
+
+
+def own(request: Request, addresses: Addresses, method: str, settings: HttpSettings) -> Attributes:
+    """Return the attributes that are this request's alone."""
+    found: Attributes = {semconv.URL_PATH: text(request.path)}
+    if method == semconv.OTHER_METHOD:
+        found[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = text(request.method)
+    if request.query:
+        found[semconv.URL_QUERY] = text(redact_query(request.query, settings.redacted_keys))
+    if addresses.client:
+        found[semconv.CLIENT_ADDRESS] = text(addresses.client)
+    if request.peer:
+        found[semconv.NETWORK_PEER_ADDRESS] = text(request.peer)
+        if request.peer_port is not None:
+            found[semconv.NETWORK_PEER_PORT] = request.peer_port
+    if request.user_agent:
+        found[semconv.USER_AGENT_ORIGINAL] = text(request.user_agent)
+    if request.headers:
+        for name, values in request.headers.items():
+            found[semconv.REQUEST_HEADER + name] = tuple(values)
+    return found
+
+
+def of_end(status: int | None, error_type: str | None, route: str | None) -> Attributes:
+    """Return the attributes that are known when a request ends."""
+    found: Attributes = {}
+    if status is not None:
+        found[semconv.HTTP_RESPONSE_STATUS_CODE] = status
+    if error_type is not None:
+        found[semconv.ERROR_TYPE] = error_type
+    if route is not None:
+        found[semconv.HTTP_ROUTE] = route
+    return found
+
+
+def full_url(request: Request, settings: HttpSettings) -> str:
+    """Return the URL that excluded-url patterns are searched in: scheme, host and port, path and query as sent."""
+    addresses = resolve(request, settings)
+    server = f"[{addresses.server}]" if ":" in addresses.server else addresses.server
+    port = f":{addresses.server_port}" if addresses.server_port is not None else ""
+    query = f"?{request.query}" if request.query else ""
+    return f"{addresses.scheme}://{server}{port}{request.path}{query}"
+
+
+_OLD_NAMES: dict[str, str] = {
+    semconv.HTTP_REQUEST_METHOD: "http.method",
+    semconv.HTTP_RESPONSE_STATUS_CODE: "http.status_code",
+    semconv.URL_SCHEME: "http.scheme",
+    semconv.SERVER_ADDRESS: "net.host.name",
+    semconv.SERVER_PORT: "net.host.port",
+    semconv.CLIENT_ADDRESS: "http.client_ip",
+    semconv.NETWORK_PEER_ADDRESS: "net.sock.peer.addr",
+    semconv.NETWORK_PEER_PORT: "net.sock.peer.port",
+    semconv.NETWORK_PROTOCOL_NAME: "net.protocol.name",
+    semconv.NETWORK_PROTOCOL_VERSION: "http.flavor",
+    semconv.USER_AGENT_ORIGINAL: "http.user_agent",
+}
+
+
+def old_names(found: Attributes) -> Attributes:
+    """Return finished attributes with the names of conventions 1.20 and before added (`http/dup`)."""
+    doubled = dict(found)
+    for name, old in _OLD_NAMES.items():
+        if name in found:
+            doubled[old] = found[name]
+    if semconv.HTTP_REQUEST_METHOD_ORIGINAL in found:
+        doubled["http.method"] = found[semconv.HTTP_REQUEST_METHOD_ORIGINAL]
+    if semconv.URL_PATH in found:
+        query = found.get(semconv.URL_QUERY)
+        doubled["http.target"] = f"{found[semconv.URL_PATH]}?{query}" if query else found[semconv.URL_PATH]
+    return doubled

@@ -1,0 +1,1 @@
+"""Who this process says it is: the attributes of its resource."""
