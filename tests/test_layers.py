@@ -21,7 +21,7 @@ FLOORS = {
     # 3 edges: servers' calls on one side, what is sent on the other
     "wsgi": 3, "asgi": 3, "exporters": 3, "logs": 3, "system": 3,
     # 2 core
-    "request": 2, "lane": 2, "proxies": 2, "encoding": 2, "delivery": 2, "resource": 2, "exits": 2,
+    "request": 2, "lane": 2, "proxies": 2, "encoding": 2, "delivery": 2, "resource": 2, "exits": 2, "workers": 2,
     # 1 leaves
     "semconv": 1, "settings": 1, "run": 1, "forks": 1, "version": 1,
 }  # fmt: skip

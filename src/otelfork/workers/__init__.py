@@ -1,0 +1,12 @@
+"""The life of a server's worker: its span, its gauges, and what is told of the server as a whole.
+
+Whoever knows a server calls `begin` and `end` in its workers, and `supervise` and `departed` in its master. It knows no server
+and no SDK.
+"""
+
+from __future__ import annotations
+
+from otelfork.workers.life import begin, end, ready
+from otelfork.workers.masters import departed, supervise
+
+__all__ = ["begin", "departed", "end", "ready", "supervise"]
