@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from textwrap import dedent
 
 DEADLINE = 40.0
@@ -142,14 +143,16 @@ def outcome(
     """Run the script and return its exit status, the lines written and its standard error (see `run`)."""
     prologue = _PROLOGUE.format(stacks=int(deadline - 2)) + (_RECORDING if recording else "")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OTELFORK_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", prologue + dedent(script)],
-        env={**clean, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=deadline + 10,
-        check=False,
-    )
+    # A scoreboard of its own: what a killed process of another test left behind is nothing that this script has recorded.
+    with tempfile.TemporaryDirectory(prefix="otelfork-run-") as board:
+        done = subprocess.run(
+            [sys.executable, "-c", prologue + dedent(script)],
+            env={**clean, "OTELFORK_RUN_DIR": board, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=deadline + 10,
+            check=False,
+        )
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 

@@ -16,6 +16,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Protocol
 
@@ -53,6 +54,13 @@ class Generation(Protocol):
         """Note how this process is about to end, for whoever reports what it leaves. Quick, and safe in a signal handler."""
 
 
+class Holder(Protocol):
+    """An object that closes a descriptor when it ends, such as a socket."""
+
+    def detach(self) -> int:
+        """Forget the descriptor without closing it."""
+
+
 class _Process:
     """The state of one process, replaced as a whole after a fork."""
 
@@ -72,8 +80,8 @@ class _Process:
 _build: Callable[[], Generation | None] | None = None
 _process = _Process(os.getpid())
 _births: dict[int, _Process] = {_process.pid: _process}
-_descriptors: dict[int, int] = {}
-"""Sockets of ours by number, with the inode that proves the number still means the same socket."""
+_descriptors: dict[int, tuple[int, weakref.ref[Holder] | None]] = {}
+"""Descriptors of ours by number: the inode that proves the number still means the same file, and the object that holds it."""
 _forgotten: list[object] = []
 """Inherited generations. Never freed: a finaliser of theirs would lock, write or shut down what the parent still uses."""
 
@@ -187,14 +195,19 @@ def shutdown(timeout: float) -> bool:
     return generation is None or generation.shutdown(time.monotonic() + timeout)
 
 
-def own(descriptor: int) -> None:
-    """Note a socket of ours, so that a forked child closes its copy by number."""
+def own(descriptor: int, holder: Holder | None = None) -> None:
+    """Note a file or socket of ours, so that a forked child closes its copy by number.
+
+    Args:
+        descriptor: the number.
+        holder: the object that would close that number at its end. In the child the number soon means something else.
+    """
     with contextlib.suppress(OSError):
-        _descriptors[descriptor] = os.fstat(descriptor).st_ino
+        _descriptors[descriptor] = os.fstat(descriptor).st_ino, None if holder is None else weakref.ref(holder)
 
 
 def disown(descriptor: int) -> None:
-    """Forget a socket that is about to be closed."""
+    """Forget a file or socket that is about to be closed."""
     _descriptors.pop(descriptor, None)
 
 
@@ -221,8 +234,13 @@ def _forget(inherited: _Process) -> None:
     if generation is not None:
         _forgotten.append(generation)
         generation.forget()
-    for descriptor, inode in list(_descriptors.items()):
+    for descriptor, (inode, reference) in list(_descriptors.items()):
+        holder = None if reference is None else reference()
         with contextlib.suppress(OSError):
+            if holder is not None:
+                # urllib3 closes its pools at the exit of every process that inherited them: by then the number may be that of
+                # a connection of the child's own, in the middle of an export, or of a file of the application.
+                holder.detach()
             if os.fstat(descriptor).st_ino == inode:
                 os.close(descriptor)
     _descriptors.clear()

@@ -17,12 +17,8 @@ from tests.conformance.ways import ABORT_TWICE, BUSY_STOP, INTERRUPT, KILL, RELO
 
 from otelfork.receiver import HTTP, Receiver
 
-INTERVAL = 0.5
-"""Seconds between exports of spans: what a killed worker may lose."""
-MARGIN = 1.0
-"""What an export may take on a busy machine."""
 RECOVERY_SECONDS = 10.0
-ENVIRONMENT = {"OTEL_BSP_SCHEDULE_DELAY": str(int(INTERVAL * 1000)), "OTELFORK_EXIT_TIMEOUT": "3"}
+ENVIRONMENT = {"OTEL_BSP_SCHEDULE_DELAY": "500", "OTELFORK_EXIT_TIMEOUT": "3"}
 
 
 class Leaving:
@@ -34,13 +30,16 @@ class Leaving:
         self.receiver = receiver
         self.begun = begun
         self.held: Held | None = None
-        self.killed = (0, 0.0)
+        self.victim = 0
+        self.safe: set[tuple[str, str]] = set()
+        """Requests that were exported before the kill: they had their interval."""
         self.told = 0.0
 
     def drive(self, requests: int) -> list[Asked]:
         """Make the requests, let the server or its worker leave in their middle, then end the server."""
         self.server.wait_until_ready()
-        asked = ask_through(self.server.port, requests, "/items/7", self.act)
+        asked = self.exported(requests // 2) if self.way.exit_class == KILLED else []
+        asked += ask_through(self.server.port, requests - len(asked), "/items/7", self.act)
         if self.held is not None and self.way.act != BUSY_STOP:
             asked.append(self.held.result())
             self.receiver.wait_for(recovered, RECOVERY_SECONDS)
@@ -48,13 +47,20 @@ class Leaving:
             self.server.wait_until_idle()
         if self.way.act == BUSY_STOP:
             self.held = Held(self.server.port, self.way.hold, self.begun)
-            self.killed = self.held.pid, time.time()
+            self.victim = self.held.pid
         status = self.server.stop(told=self.way.act in {STOP, INTERRUPT})
         if self.told:
             self.server.stop_seconds = time.monotonic() - self.told
         if self.way.act == BUSY_STOP and self.held is not None:
             asked.append(self.held.result())
         assert (self.way.exit_status, self.server.output) == (status, self.server.output)
+        return asked
+
+    def exported(self, requests: int) -> list[Asked]:
+        """Make requests whose spans are exported before anything is killed: those may not be lost."""
+        asked = ask_through(self.server.port, requests, "/items/7", lambda: None)
+        self.safe = {(one.trace_id, one.span_id) for one in asked}
+        self.receiver.wait_for(lambda receiver: self.safe <= served(receiver), RECOVERY_SECONDS)
         return asked
 
     def act(self) -> None:
@@ -73,21 +79,24 @@ class Leaving:
         """End the worker that holds the request, or see its server do that."""
         worker = psutil.Process(pid)
         assert worker.pid in {process.pid for process in self.server.descendants()}
-        self.killed = pid, time.time()
+        self.victim = pid
         if self.way.act == KILL:
             worker.send_signal(signal.SIGKILL)
         elif self.way.act == ABORT_TWICE:
             worker.send_signal(signal.SIGABRT)
             worker.send_signal(signal.SIGABRT)
         worker.wait(20)
-        if self.way.act == WAIT:
-            self.killed = pid, time.time()
 
     def excused(self, asked: Asked) -> bool:
-        """Tell whether the killed worker had finished a request within its last export interval, and a bit."""
-        pid, path = begun_in(self.begun)[asked.trace_id, asked.span_id]
-        victim, when = self.killed
-        return pid == victim and path != self.way.hold and asked.ended > when - INTERVAL - MARGIN
+        """Tell whether the killed worker had finished a request and not exported it: one since its last export."""
+        key = asked.trace_id, asked.span_id
+        pid, path = begun_in(self.begun)[key]
+        return pid == self.victim and path != self.way.hold and key not in self.safe
+
+
+def served(receiver: Receiver) -> set[tuple[str, str]]:
+    """Return trace id and parent span id of the server spans that arrived."""
+    return {(span.trace_id, span.parent_span_id) for span in receiver.spans if span.kind == "SERVER"}
 
 
 def recovered(receiver: Receiver) -> bool:

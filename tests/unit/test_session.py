@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
+from tests.fresh import run
 from tests.unit.exporting import soon, stream
 
 from otelfork.delivery import outcome
@@ -125,3 +126,31 @@ def test_nobody_watching_means_requests_as_it_is():
         with outcome.watching(soon()) as result:
             session.post(address, data=b"x", timeout=5)
     assert (200, False) == (unwatched.status_code, result.passing)
+
+
+def test_the_exit_of_a_child_closes_nothing_by_an_inherited_number(tmp_path):
+    """urllib3 closes its pools at exit, in each process that has them: what got the numbers of the parent's sockets stays open."""
+    with Receiver() as receiver:
+        lines = run(
+            """
+            import atexit
+            taken = []
+            def look():
+                '''Registered before urllib3's own: it runs after that.'''
+                for number in taken:
+                    os.fstat(number)
+                out(len(taken) > 3, "files are open")
+            atexit.register(look)
+            otelfork.configure()
+            span("of the parent")
+            otelfork.flush(10)
+            pid = os.fork()
+            if pid == 0:
+                taken += [os.open("/dev/null", os.O_RDONLY) for _ in range(16)]
+                sys.exit(0)
+            reaped([pid])
+            os._exit(0)
+            """,
+            environment={**receiver.environment(HTTP), "OTELFORK_RUN_DIR": str(tmp_path / "run")},
+        )
+    assert ["True files are open"] == lines

@@ -42,7 +42,7 @@ class _Noted:
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
-        forks.own(self.sock.fileno())
+        forks.own(self.sock.fileno(), self.sock)
 
     def close(self) -> None:
         if self.sock is not None:
