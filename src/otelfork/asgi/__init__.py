@@ -13,7 +13,7 @@ from opentelemetry.context import attach, detach
 
 from otelfork import exits, forks
 from otelfork.asgi.messages import HttpMessages, WebsocketMessages
-from otelfork.asgi.scope import GETTER, ASGIApplication, Message, Receive, Scope, Send, read
+from otelfork.asgi.scope import GETTER, ASGIApplication, Message, Receive, Scope, Send, raw_path, read
 from otelfork.request import frameworks, routes
 from otelfork.request.attributes import full_url
 from otelfork.request.exchange import MARK, Exchange
@@ -25,7 +25,7 @@ from otelfork.settings.http import HttpSettings
 _NO_HOOKS = Hooks()
 
 # FastAPI (0.165 and later) and Starlette's own middleware trace a request unless these keys are in its scope; where one of
-# them stands around this middleware, it has set its key and has the request's span and metrics.
+# them stands around this middleware, it has set its key and has the request (FastAPI span and metrics, Starlette a span).
 _TRACED_HERE = {"fastapi.telemetry": None, "starlette.opentelemetry": True}
 
 
@@ -118,7 +118,7 @@ class ASGIMiddleware:
         request = read(scope, settings)
         if settings.excluded is not None and settings.excluded.search(full_url(request, settings)):
             return None
-        if traced_outside(request.method, request.path):
+        if traced_outside(request, scope, raw_path):
             return None
         details: Any = None
         if hooks.default_span_details is not None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -19,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 
 from otelfork import forks
 from otelfork.proxies.follower import Follower, Providers, providers
+from otelfork.request.origin import told
 
 _agnostic: Any
 try:
@@ -42,9 +44,17 @@ class ProxyTracer(Follower[trace.Tracer], trace.Tracer):
     def _make(self, providers: Providers) -> trace.Tracer:
         return providers.tracer_provider.get_tracer(*self._arguments)
 
-    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: trace.SpanKind = trace.SpanKind.INTERNAL,
+        attributes: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> trace.Span:
         """Start a span of the current generation (see `opentelemetry.trace.Tracer.start_span`)."""
-        return self.real().start_span(*args, **kwargs)
+        return told(self.real().start_span(name, context, kind, attributes, *args, **kwargs), kind, attributes)
 
     @_agnostic  # type: ignore[untyped-decorator]
     def start_as_current_span(self, *args: Any, **kwargs: Any) -> Iterator[trace.Span]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType
 from typing import Any
+from urllib.parse import unquote
 
 from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
@@ -13,6 +17,7 @@ from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
 from otelfork.request import propagation
+from otelfork.request.facts import Request
 
 RECORDED = "otelfork.recorded"
 """Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice."""
@@ -30,19 +35,85 @@ def suppressed() -> bool:
     return bool(current) and any(key.startswith(_SUPPRESSED) and value for key, value in current.items())
 
 
-def traced_outside(method: str, path: str) -> bool:
-    """Tell whether another instrumentation around this one already has a SERVER span for this very request.
+def traced_outside(request: Request, carrier: Mapping[str, Any], raw_path: Callable[[Any], str]) -> bool:
+    """Tell whether another instrumentation around this one records this very request already, sampled or not.
 
-    Its span is the current one, is recording, and names the same method and path: the server span of another request
-    that calls this application in-process does not.
+    Either the current span is its SERVER span (the server span of another request that calls this application in-process
+    names another path), or contrib's middleware is further up the stack with this request.
+
+    Args:
+        request: what was sent.
+        carrier: its environ or scope.
+        raw_path: returns the path of such a carrier as it was sent.
     """
-    span = trace.get_current_span()
-    if not span.is_recording() or getattr(span, "kind", None) is not SpanKind.SERVER:
+    if not contexts.get_current():
         return False
+    return _is_server_span_of(request, trace.get_current_span()) or _contrib_around(request, carrier, raw_path)
+
+
+class UnsampledServerSpan(trace.NonRecordingSpan):
+    """A SERVER span that was not sampled, and still says what it was started for: its request is measured all the same."""
+
+    kind = SpanKind.SERVER
+
+    def __init__(self, context: trace.SpanContext, attributes: Mapping[str, Any]) -> None:
+        super().__init__(context)
+        self.attributes = attributes
+
+
+def told(span: trace.Span, kind: SpanKind, attributes: Mapping[str, Any] | None) -> trace.Span:
+    """Return a span just started, as an `UnsampledServerSpan` if it is one."""
+    if kind is not SpanKind.SERVER or type(span) is not trace.NonRecordingSpan:
+        return span
+    return UnsampledServerSpan(span.get_span_context(), attributes or {})
+
+
+def _is_server_span_of(request: Request, span: trace.Span) -> bool:
+    if getattr(span, "kind", None) is not SpanKind.SERVER:
+        return False
+    if not span.is_recording() and not isinstance(span, UnsampledServerSpan):
+        return False  # ended: an earlier request left it here
     seen = getattr(span, "attributes", None) or {}
-    target = str(seen.get(semconv.URL_PATH) or seen.get("http.target") or seen.get("http.url") or "")
     named = seen.get(semconv.HTTP_REQUEST_METHOD) or seen.get("http.method")
-    return named in {method, semconv.OTHER_METHOD} and (not target or target.partition("?")[0].endswith(path))
+    if named not in {request.method, semconv.OTHER_METHOD} and (named is not None or not request.websocket):
+        return False
+    target = str(seen.get(semconv.URL_PATH) or seen.get("http.target") or seen.get("http.url") or "")
+    # Some record the path as sent, some decoded.
+    return not target or unquote(target.partition("?")[0]).endswith(unquote(request.path))
+
+
+def _contrib_around(request: Request, carrier: Mapping[str, Any], raw_path: Callable[[Any], str]) -> bool:
+    """Tell whether one of contrib's middlewares is on the stack with this request.
+
+    It leaves no mark in environ or scope, and a span that was not sampled does not tell what it is: without this look the
+    span of an application that calls another one in-process would be taken for a server's. `span` is a local variable of
+    theirs: without it the request was excluded there, or is silent by other means.
+    """
+    calls = _contrib_calls()
+    frame = inspect.currentframe() if calls else None
+    while frame is not None:
+        name = calls.get(frame.f_code)
+        if name is not None and "span" in frame.f_locals:
+            seen = frame.f_locals.get(name)
+            if seen is carrier or (isinstance(seen, Mapping) and _is_of(request, seen, raw_path)):
+                return True
+        frame = frame.f_back
+    return False
+
+
+def _is_of(request: Request, carrier: Mapping[str, Any], raw_path: Callable[[Any], str]) -> bool:
+    method = carrier.get("REQUEST_METHOD") or carrier.get("method") or "GET"
+    return method == request.method and raw_path(carrier) == request.path
+
+
+def _contrib_calls() -> Mapping[CodeType, str]:
+    """Return the code of `__call__` of contrib's middlewares, as far as they are imported, with the carrier's name in it."""
+    classes = (
+        (getattr(sys.modules.get(f"opentelemetry.instrumentation.{name}"), "OpenTelemetryMiddleware", None), carrier)
+        for name, carrier in (("wsgi", "environ"), ("asgi", "scope"))
+    )
+    calls = ((getattr(each, "__call__", None), carrier) for each, carrier in classes if each is not None)  # noqa: B004
+    return {call.__code__: carrier for call, carrier in calls if isinstance(call, FunctionType)}
 
 
 def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:

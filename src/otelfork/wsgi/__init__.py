@@ -20,7 +20,7 @@ from otelfork.request.instruments import Instruments
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.settings.http import HttpSettings
 from otelfork.wsgi.body import wrap
-from otelfork.wsgi.environ import GETTER, Environ, read, watch_input
+from otelfork.wsgi.environ import GETTER, Environ, raw_path, read, watch_input
 
 StartResponse: TypeAlias = "Callable[..., Callable[[bytes], object]]"
 WSGIApplication: TypeAlias = "Callable[[Environ, StartResponse], Iterable[bytes]]"
@@ -85,7 +85,7 @@ class WSGIMiddleware:
             request = read(environ, settings)
             if settings.excluded is not None and settings.excluded.search(full_url(request, settings)):
                 return None
-            if traced_outside(request.method, request.path):
+            if traced_outside(request, environ, raw_path):
                 return None
             exchange = Exchange(request, environ, GETTER, instruments, settings, find_route=routes.of_environ)
         except Exception:
