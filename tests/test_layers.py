@@ -13,7 +13,7 @@ FLOORS = {
     # 7 doors
     "otelfork": 7, "cli": 7, "receiver": 7, "testing": 7,
     # 6 assembly
-    "middleware": 6,
+    "middleware": 6, "servers": 6,
     # 5 root
     "bootstrap": 5,
     # 4 build: from settings to the generation of one process

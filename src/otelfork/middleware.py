@@ -153,6 +153,11 @@ def make_once(make: Callable[[], Instruments]) -> Callable[[], Instruments]:
     return lambda: made
 
 
+def switch_off(app: OtelMiddleware) -> None:
+    """Let every request to come pass through untouched, wherever the middleware is held; for uninstrumentation."""
+    cast(Any, app)._instruments = _off  # noqa: SLF001 - of a class of this module
+
+
 def _off() -> None:
     """Telemetry is disabled or misconfigured: requests pass through."""
 
