@@ -127,6 +127,7 @@ def django_settings() -> Iterator[None]:
     import django
     from django.conf import settings
     from django.http import HttpResponse
+    from django.test import override_settings
     from django.urls import include, path
 
     urls = types.ModuleType("tests_shop_urls")
@@ -136,7 +137,8 @@ def django_settings() -> Iterator[None]:
     if not settings.configured:
         settings.configure(ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="test", LOGGING_CONFIG=None)
         django.setup()
-    return iter([None])
+    with override_settings(ROOT_URLCONF=urls.__name__):
+        yield
 
 
 def django_wsgi_app() -> Any:
@@ -210,6 +212,37 @@ def test_a_404_has_no_route(interface: str, make: Callable[[], Any], route: str)
     seen = (span.name, span.attributes.get("http.route"), span.attributes["http.response.status_code"])
     expected = ("GET", None, 404)
     assert expected == seen
+
+
+def handing_on(app: Any) -> Any:
+    """A middleware that hands on what it got."""
+    return lambda *arguments: app(*arguments)
+
+
+class Copying:
+    """A middleware that hands on a copy of the environ or scope."""
+
+    def __init__(self, app: Any) -> None:
+        self.inner = app
+
+    def __call__(self, carrier: Any, *arguments: Any) -> Any:
+        return self.inner({**carrier}, *arguments)
+
+
+NOTED = [row for row in ROWS if row.id.startswith(("django", "falcon", "pyramid", "quart"))]
+"""Frameworks whose own hook tells the route, and does it in the copy as well."""
+
+
+@pytest.mark.parametrize(
+    ("between", "interface", "make", "route"),
+    [pytest.param(handing_on, *row.values, id=row.id) for row in ROWS]
+    + [pytest.param(Copying, *row.values, id=f"{row.id}-copy") for row in NOTED],
+)
+def test_a_middleware_in_between_hides_no_route(
+    between: Callable[[Any], Any], interface: str, make: Callable[[], Any], route: str
+) -> None:
+    """Middlewares of somebody else's stand between: the route is found all the same."""
+    assert f"GET {route}" == serve(interface, between(between(make())), GET_ITEM).span.name
 
 
 # Falcon on ASGI routes by the whole path: it does not work under a root path at all.

@@ -1,25 +1,33 @@
 """Frameworks that leave no route in environ or scope are asked for it, each by a public hook of its own.
 
-Only frameworks that the program has imported already are touched; none is imported here before. Django's route is resolved
-once more (`django.urls.resolve`), because its handlers keep the request to themselves; Falcon gets a middleware, Pyramid a
-subscriber, Quart a receiver of its `request_started` signal.
+Only frameworks that the program has imported already are touched; none is imported here before. Falcon gets a middleware,
+Pyramid a subscriber, Quart a receiver of its `request_started` signal. Django's handler makes its requests through us, and
+each request is asked what it was resolved to; a handler that cannot be found makes them alone, and the route is resolved
+once more (`django.urls.resolve`, which knows the request's own `urlconf`).
 """
 
 from __future__ import annotations
 
+import functools
 import sys
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from otelfork.request.exchange import MARK
 from otelfork.request.hooks import once
+from otelfork.request.nesting import applications
 from otelfork.request.routes import DJANGO
 
 
 def prepare(app: object) -> None:
-    """Install the hooks for the frameworks that are imported, and for this application if it is one of theirs."""
-    for install in (_django, _quart, _falcon, _pyramid):
-        _guarded(install, app)
+    """Install the hooks for the frameworks that are imported, and for their applications in this one."""
+    for listen in (_django, _quart):
+        _guarded(listen, app)
+    imported = [install for name, install in _INSIDE.items() if name in sys.modules]
+    for each in applications(app) if imported else ():
+        for install in imported:
+            _guarded(install, each)
 
 
 def silence_fastapi(scope: Mapping[str, Any]) -> None:
@@ -86,6 +94,35 @@ def _django_path(carrier: Mapping[str, Any]) -> tuple[str, str]:
     return prefix, str(carrier["path"]).removeprefix(prefix) or "/"
 
 
+def _django_handler(app: object) -> None:
+    handlers = sys.modules.get("django.core.handlers.base")
+    if handlers is not None and isinstance(app, handlers.BaseHandler):
+        handler: Any = app
+        make = getattr(handler, "request_class", None)
+        if make is not None and not isinstance(make, _DjangoRequests):
+            handler.request_class = _DjangoRequests(make)
+
+
+class _DjangoRequests(functools.partial[Any]):
+    """Makes a handler's requests with the class that it has for them, and notes each where its exchange runs."""
+
+    def __call__(self, carrier: Any, /, *args: Any, **keywords: Any) -> Any:
+        """Return the request of an environ or scope."""
+        request = super().__call__(carrier, *args, **keywords)
+        if MARK in carrier:
+            # Weak: the request holds the carrier, and a circle would wait for the garbage collector.
+            carrier[DJANGO] = _resolved(weakref.ref(request), _django_path(carrier)[0])
+        return request
+
+
+def _resolved(made: Callable[[], Any], prefix: str) -> Callable[[], str | None]:
+    def find() -> str | None:
+        route = getattr(getattr(made(), "resolver_match", None), "route", None)
+        return None if route is None else f"{prefix}/{route}"
+
+    return find
+
+
 def _quart(_: object) -> None:
     signals = sys.modules.get("quart.signals")
     if signals is not None:
@@ -125,3 +162,7 @@ def _pyramid(app: object) -> None:
 def _on_pyramid_request(event: Any) -> None:
     route = getattr(event.request, "matched_route", None)
     _note(event.request.environ, getattr(route, "pattern", None))
+
+
+_INSIDE: Mapping[str, Callable[[object], None]] = {"django": _django_handler, "falcon": _falcon, "pyramid": _pyramid}
+"""What to do with an application of a framework, wherever in the chain of middlewares it stands."""
