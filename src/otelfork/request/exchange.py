@@ -15,7 +15,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from otelfork import exits, semconv
-from otelfork.request import attributes
+from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
 from otelfork.request.facts import Request, text
 from otelfork.request.hooks import once
@@ -56,7 +56,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_error_type", "_failed", "_find_route", "_instruments", "_lean", "_method", "_name", "_over", "_renamed", "_row",
+        "_error_type", "_failed", "_find_route", "_instruments", "_lean", "_method", "_name", "_over", "_path", "_renamed", "_row",
         "_scheme", "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
         "received", "route", "sent", "settings", "span", "status",
     )  # fmt: skip
@@ -107,6 +107,7 @@ class Exchange:
         self.settings = settings
         self._find_route = find_route
         self._method = method
+        self._path = request.path
         self._scheme = addresses.scheme
         self._version = semconv.PROTOCOL_VERSIONS.get(request.version)
         self._websocket = request.websocket
@@ -224,6 +225,8 @@ class Exchange:
             error_type = str(status)
         if self.span.is_recording():
             self._describe(status, error_type, route)
+        if naming.current is not None:
+            naming.current.finish(self._finished(elapsed))
         key = (self._method, self._scheme, status, error_type, route, self._version, self._websocket)
         received = None if self._websocket else self.received
         sent = None if self._websocket else 0 if self.bodiless() else self.sent
@@ -248,6 +251,25 @@ class Exchange:
             span.set_status(Status(StatusCode.ERROR, self._failed))
         elif status is not None and status >= 500:
             span.set_status(Status(StatusCode.ERROR))
+
+    def _finished(self, elapsed: int) -> naming.Finished:
+        name, route, start = self._name, self.route, self._started_wall
+        ours = not self._renamed and getattr(self.span, "name", name) in {name, f"{name} {route}"}
+        limit = self.settings.cardinality_limit
+        path = text(self._path)
+        return naming.Finished(
+            self.span,
+            self.context,
+            self._method,
+            path,
+            route,
+            self.status,
+            elapsed / 1e9,
+            start,
+            start + elapsed,
+            ours,
+            limit,
+        )
 
     def _find_out_route(self) -> None:
         if self.route is None:
