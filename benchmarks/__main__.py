@@ -23,6 +23,7 @@ SECTIONS: dict[str, Section] = {
     "asgi": sections.in_process("asgi"),
     "ratio": sections.ratio,
     "excluded": sections.excluded,
+    "extras": sections.extras,
     "concurrency": sections.concurrency,
     "servers": sections.servers,
     "memory": sections.memory,

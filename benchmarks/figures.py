@@ -79,6 +79,9 @@ def _rows() -> list[_Row]:
         group = f"{interface.upper()}, excluded URL"
         rows.append(_Row(group, "otelfork", "bare", "thread", interface, "excluded", 1.3, over=False))
         rows.append(_Row(group, "otelfork", "contrib", "thread", interface, "excluded", over=False))
+        for ours, what in (("otelfork-system", "system attributes"), ("otelfork-profiles", "profiles")):
+            group = f"{interface.upper()}, request thread, with {what}"
+            rows.append(_Row(group, ours, "otelfork", "thread", interface, "extras"))
         group = f"{interface.upper()}, user's own providers"
         rows.append(_Row(group, "otelfork-own", "sdk", "process", interface, "traceparent", 0.20))
         rows.append(_Row(group, "otelfork-null", "sdk-null", "process", interface, "traceparent", 1.1))

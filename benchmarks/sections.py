@@ -53,7 +53,8 @@ def in_process(interface: str) -> Callable[[Plan, Sink, Results], None]:
 
     def section(plan: Plan, sink: Sink, results: Results) -> None:
         phases = ("traceparent", "none", "unsampled")
-        _rounds(plan, sink, results, interface, phases, tuple(VARIANTS), {})
+        named = [variant.name for variant in VARIANTS.values() if not variant.extra]
+        _rounds(plan, sink, results, interface, phases, named, {})
 
     return section
 
@@ -64,6 +65,13 @@ def ratio(plan: Plan, sink: Sink, results: Results) -> None:
     for interface in ("wsgi", "asgi"):
         named = ("bare", "otelfork", "sdk", "contrib", "contrib-one")
         _rounds(plan, sink, results, interface, ("none",), named, env, phase_name="ratio 0")
+
+
+def extras(plan: Plan, sink: Sink, results: Results) -> None:
+    """What otelfork costs with the host's figures on its spans, and with profiles, beside otelfork alone."""
+    named = ("bare", "otelfork", *(variant.name for variant in VARIANTS.values() if variant.extra))
+    for interface in ("wsgi", "asgi"):
+        _rounds(plan, sink, results, interface, ("traceparent",), named, {}, phase_name="extras")
 
 
 def excluded(plan: Plan, sink: Sink, results: Results) -> None:

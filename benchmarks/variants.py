@@ -29,6 +29,8 @@ class Variant:
     spans: bool = True
     points: bool = True
     """Whether spans and points have to arrive at the sink."""
+    extra: bool = False
+    """Whether it is otelfork with something more, which only the section `extras` compares."""
     strict: bool = True
     """Whether an unsampled request must not arrive (vendors send them to their agents)."""
 
@@ -55,6 +57,14 @@ def _otelfork(app: Any, interface: str) -> Built:
     import otelfork
 
     return otelfork.OtelMiddleware(app), lambda: otelfork.flush(60)
+
+
+def _with(**variables: str) -> Callable[[Any, str], Built]:
+    def build(app: Any, interface: str) -> Built:
+        os.environ.update(variables)
+        return _otelfork(app, interface)
+
+    return build
 
 
 def _otelfork_own(app: Any, interface: str) -> Built:
@@ -216,6 +226,20 @@ VARIANTS = {
             "otelfork-null", "otelfork, user's providers, null exporter", _otelfork_null, spans=False, points=False
         ),
         Variant("sdk-null", "the SDK by hand, null exporter", _sdk_null, spans=False, points=False),
+        Variant(
+            "otelfork-system",
+            "otelfork, system attributes",
+            _with(OTELFORK_SYSTEM_ATTRIBUTES="true"),
+            "psutil",
+            extra=True,
+        ),
+        Variant(
+            "otelfork-profiles",
+            "otelfork, profiles",
+            _with(PYROSCOPE_SERVER_ADDRESS="http://127.0.0.1:9"),
+            "pyroscope",
+            extra=True,
+        ),
         Variant("ddtrace", "ddtrace", _ddtrace, "ddtrace", points=False, strict=False),
         Variant("logfire", "logfire", _logfire, "logfire"),
         Variant("sentry", "sentry", _sentry, "sentry_sdk", points=False, strict=False),

@@ -61,4 +61,9 @@ BROKEN = (
         "built late, at first use",
         "test_masters.py::test_a_master_has_no_thread_and_no_socket_of_ours",
     ),
+    Broken(
+        "tags_stay",
+        "the tags of a span that has ended are taken off",
+        "test_profiles.py::test_every_worker_is_profiled_and_each_request_names_its_profile",
+    ),
 )

@@ -25,7 +25,7 @@ from otelfork.settings import Environment, SettingsError
 from otelfork.settings.system import SystemSettings
 from otelfork.system import figures as systemfigures
 from otelfork.system import metrics as systemmetrics
-from otelfork.system.figures import FiguresProcessor, Sampler
+from otelfork.system.figures import Figures, Sampler
 
 PROGRAM = Path(__file__).parents[1] / "programs/system_fork.py"
 FIGURES = {
@@ -116,7 +116,7 @@ def test_local_root_spans_carry_the_figures(forked: Forked):
 
 def test_a_span_with_a_remote_parent_is_a_local_root():
     """So is each request with a traceparent."""
-    processor = FiguresProcessor()
+    processor = Figures()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     remote = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1))
@@ -127,7 +127,7 @@ def test_a_span_with_a_remote_parent_is_a_local_root():
 
 def test_a_sample_older_than_a_second_is_not_used(monkeypatch: pytest.MonkeyPatch):
     """Rather no figure than an old one."""
-    processor = FiguresProcessor()
+    processor = Figures()
     processor.shutdown()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
@@ -140,12 +140,13 @@ def test_a_sample_older_than_a_second_is_not_used(monkeypatch: pytest.MonkeyPatc
 def test_the_sample_is_renewed(monkeypatch: pytest.MonkeyPatch):
     """By the process's own thread, not by a request."""
     monkeypatch.setattr(systemfigures, "PERIOD_SECONDS", 0.01)
-    processor = FiguresProcessor()
-    first, deadline = processor._figures, time.monotonic() + 10
-    while processor._figures is first and time.monotonic() < deadline:
+    processor = Figures()
+    processor.start()
+    first, deadline = processor._sample, time.monotonic() + 10
+    while processor._sample is first and time.monotonic() < deadline:
         time.sleep(0.01)
     processor.shutdown()
-    assert processor._figures is not first
+    assert processor._sample is not first
 
 
 @pytest.mark.parametrize(("told", "expected"), [("1048576\n", 1048576), ("max\n", None)])
@@ -189,4 +190,4 @@ def test_a_missing_extra_is_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OTELFORK_SYSTEM_ATTRIBUTES", "true")
     monkeypatch.setitem(sys.modules, "otelfork.system.figures", None)
     with pytest.raises(SettingsError, match=r"otelfork\[system\]"):
-        system.span_processors()
+        system.companions()

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import TracerProvider
 
 from otelfork.request.instruments import Lane
+from otelfork.lane.companion import Companion
 from otelfork.lane.folding import Folding
 from otelfork.delivery.outbox import Outbox
 from otelfork.exporters.outlets import OutboxLogRecordProcessor, OutboxSpanProcessor
@@ -50,6 +51,8 @@ class Generation:
     """Makes the request lane in place of a tracer of this generation; None where only public names may be used."""
     folding: Folding | None = None
     """Takes the figures of requests in place of the instruments; None as above."""
+    companions: list[Companion] = field(default_factory=list)
+    """Processors of ours that go along with local root spans: started when this generation is in its place."""
     board: Scoreboard | None = None
     """This process's place in its run."""
     pid: int = field(default_factory=os.getpid)
@@ -58,6 +61,8 @@ class Generation:
         """See `forks.Generation.start`."""
         if self.outbox is not None:
             self.outbox.start()
+        for companion in self.companions:
+            companion.start()
 
     def pause(self, deadline: float) -> bool:
         """See `forks.Generation.pause`."""

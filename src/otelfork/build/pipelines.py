@@ -72,6 +72,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         outbox,
     )
     generation.guests += guests
+    _accompany(generation, plan, resource)
     _join_spans(generation, outbox, plan, live, writer)
     _join_logs(generation, outbox, plan, live, writer)
     if not Environment().boolean("OTELFORK_PUBLIC_NAMES_ONLY"):
@@ -103,6 +104,16 @@ def _meter_provider(plan: Plan, resource: Resource, readers: Sequence[MetricRead
         exemplar_filter=_EXEMPLAR_FILTERS[plan.settings.exemplar_filter](),
         views=_value(plan.views) or (),
     )
+
+
+def _accompany(generation: Generation, plan: Plan, resource: Resource) -> None:
+    """Add the processors of ours that the settings ask for."""
+    add: Any = generation.tracer_provider
+    for make in plan.companions:
+        companion = make(resource)
+        generation.companions.append(companion)
+        generation.guests.append(companion)
+        add.add_span_processor(companion)
 
 
 def _join_spans(generation: Generation, outbox: Outbox, plan: Plan, live: Guests, writer: Writer | None) -> None:
@@ -141,7 +152,9 @@ def _be_lean(generation: Generation, outbox: Outbox) -> None:
     """Join what makes requests cheap, and needs more than the SDK's public names."""
     processor = generation.processor
     if processor is not None:
-        generation.lane = partial(lane.of, put=processor.put, processor=processor)
+        companions = generation.companions
+        put = lane.parting(companions, processor.put)
+        generation.lane = partial(lane.of, put=put, processor=processor, companions=companions)
     generation.folding = folding = Folding(outbox.wake)
     outbox.fold = folding.fold
 

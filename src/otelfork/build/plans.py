@@ -15,10 +15,11 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from otelfork.build import components, guests
-from otelfork import exporters, system
+from otelfork import exporters, profiles, system
 from otelfork.resource import identity
 from otelfork.run import membership
 from otelfork.exporters import Factory
+from otelfork.lane import Companion
 from otelfork.run.membership import Membership
 from otelfork.settings import SIGNALS, Environment, Settings, SettingsError
 from otelfork.settings.resource import service
@@ -39,6 +40,8 @@ class Plan:
     span_processors: Sequence[SpanProcessor | Callable[[], SpanProcessor]] = ()
     log_record_processors: Sequence[LogRecordProcessor | Callable[[], LogRecordProcessor]] = ()
     metric_readers: Sequence[Callable[[], MetricReader]] = ()
+    companions: Sequence[Callable[[Resource], Companion]] = ()
+    """Factories of the processors of ours that the settings ask for; each is given the resource of its process."""
     membership: Membership | None = None
     """The run that the process joins; None for a process that keeps to itself."""
 
@@ -70,7 +73,8 @@ def make(
         settings=settings,
         exporters=_exporter_factories(settings, exporters or {}),
         detectors=identity.detectors(settings.detectors),
-        span_processors=[*span_processors, *system.span_processors()],
+        span_processors=span_processors,
+        companions=[*system.companions(), *profiles.companions()],
         membership=None if alone else _membership(arguments.get("service_name"), arguments.get("resource")),
         **arguments,
     )

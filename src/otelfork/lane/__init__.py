@@ -22,7 +22,7 @@ The probe is in `of`: it makes a span both ways and compares them. The public fa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -35,10 +35,11 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from otelfork.encoding.encoder import Encoder
+from otelfork.lane.companion import MOST_ADDED, Companion, parting
 from otelfork.lane.sampler import decider
 from otelfork.lane.span import MOST_OWN, NOTHING_SHARED, RequestSpan, Shared
 
-__all__ = ["MOST_OWN", "NOTHING_SHARED", "Lane", "RequestSpan", "Shared", "of"]
+__all__ = ["MOST_OWN", "NOTHING_SHARED", "Companion", "Lane", "RequestSpan", "Shared", "of", "parting"]
 
 _SAMPLED_RANDOM = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -50,13 +51,20 @@ class Lane:
     Args:
         tracer: the tracer that user code would get.
         put: takes an ended sampled span: the queue behind `processor`.
-        processor: the processor that `put` stands for. While it is the provider's only one, no other is called.
+        processor: the processor that `put` stands for. While it and the companions are the provider's only ones, none is called.
+        companions: processors of ours that came before it; they go along with local root spans.
     """
 
     share = Shared
     """Makes what `start` and `RequestSpan.describe` take."""
 
-    def __init__(self, tracer: sdk.Tracer, put: Callable[[Any], None], processor: sdk.SpanProcessor | None) -> None:
+    def __init__(
+        self,
+        tracer: sdk.Tracer,
+        put: Callable[[Any], None],
+        processor: sdk.SpanProcessor | None,
+        companions: Sequence[Companion] = (),
+    ) -> None:
         held: Any = tracer
         self._tracer = held
         self._sampler = tracer.sampler
@@ -67,7 +75,11 @@ class Lane:
         most = limits.max_span_attributes
         # Our own values are not cut or counted one by one: limits that could touch them are for the SDK's own span.
         self._trusting = limits.max_span_attribute_length is None and (most is None or most >= MOST_OWN)
+        # What companions will add has to find room, too.
+        self._most = MOST_OWN - MOST_ADDED if companions else MOST_OWN
+        self._companions = tuple(companions)
         multi = held.span_processor
+        ours = (*companions, processor)
         shared = {
             "__slots__": (),
             "__module__": __name__,
@@ -78,7 +90,7 @@ class Lane:
             "_span_processor": multi,
             "_sampler": tracer.sampler,
             "_put": staticmethod(put),
-            "_alone": staticmethod(lambda: multi._span_processors == (processor,)),
+            "_alone": staticmethod(lambda: multi._span_processors == ours),
         }
         self._span: Any = type("RequestSpan", (RequestSpan,), shared)
 
@@ -103,7 +115,7 @@ class Lane:
         """
         tracer = self._tracer
         decide = self._decide
-        usable = self._trusting and len(own) + len(shared.attributes) <= MOST_OWN
+        usable = self._trusting and len(own) + len(shared.attributes) <= self._most
         if decide is None or not usable or tracer.sampler is not self._sampler or not tracer._is_enabled():
             started: trace.Span = tracer.start_span(
                 name,
@@ -127,13 +139,23 @@ class Lane:
                 SpanContext(trace_id, ids.generate_span_id(), is_remote=False, trace_flags=flags, trace_state=state)
             )
         flags = _SAMPLED_RANDOM if random else _SAMPLED
-        span: RequestSpan = self._span(name, trace_id, ids.generate_span_id(), parent, flags, own, start_time, shared)
+        span_id = ids.generate_span_id()
+        companions = self._companions
+        if companions and (parent is None or parent.is_remote) and self._span._alone():
+            for companion in companions:
+                shared = companion.accompany(name, trace_id, span_id, own, shared)
+        span: RequestSpan = self._span(name, trace_id, span_id, parent, flags, own, start_time, shared)
         if not span._alone():
             tracer.span_processor.on_start(span, parent_context=context)
         return span
 
 
-def of(tracer: Any, put: Callable[[Any], None], processor: sdk.SpanProcessor | None) -> Lane | None:
+def of(
+    tracer: Any,
+    put: Callable[[Any], None],
+    processor: sdk.SpanProcessor | None,
+    companions: Sequence[Companion] = (),
+) -> Lane | None:
     """Return a lane in place of this tracer, or None where the probe does not find the SDK that the lane was written for.
 
     None, too, for a tracer of another class and where the SDK's metrics about spans are on: they count in `start_span`.
@@ -141,7 +163,7 @@ def of(tracer: Any, put: Callable[[Any], None], processor: sdk.SpanProcessor | N
     try:
         if type(tracer) is not sdk.Tracer or type(tracer._tracer_metrics).__name__ != "NoOpTracerMetrics":
             return None
-        return Lane(tracer, put, processor) if fits() else None
+        return Lane(tracer, put, processor, companions) if fits() else None
     except Exception:
         return None
 

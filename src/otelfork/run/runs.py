@@ -91,3 +91,27 @@ def in_gunicorn_worker() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def is_master() -> bool:
+    """Tell whether this process only supervises workers: gunicorn's arbiter, or uWSGI's master before it forks.
+
+    Mules and the spooler of uWSGI do work of their own. gunicorn's arbiter is told by what runs on its main thread, for it has
+    no handlers yet while it imports an application that is preloaded.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is not None and hasattr(uwsgi, "worker_id"):
+        works = uwsgi.worker_id() or _called(uwsgi, "mule_id") or _called(uwsgi, "i_am_the_spooler")
+        return not works
+    names = set()
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented in `sys`
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(f"gunicorn{os.sep}arbiter.py"):
+            names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return bool(names) and "spawn_worker" not in names
+
+
+def _called(module: Any, name: str) -> bool:
+    found = getattr(module, name, None)
+    return bool(found()) if callable(found) else False

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.resources import Resource
 
 from otelfork import forks
+from otelfork.lane import Companion
 from otelfork.settings import SettingsError
 from otelfork.settings.system import SystemSettings
 
@@ -37,8 +38,8 @@ def reports_host() -> bool:
     return board is None or bool(board.leads())
 
 
-def span_processors() -> list[Callable[[], SpanProcessor]]:
-    """Return the factory of the processor that OTELFORK_SYSTEM_ATTRIBUTES asks for, or none.
+def companions() -> list[Callable[[Resource], Companion]]:
+    """Return the factory of the companion that OTELFORK_SYSTEM_ATTRIBUTES asks for, or none.
 
     Raises:
         SettingsError: the extra `system` is not installed.
@@ -46,10 +47,10 @@ def span_processors() -> list[Callable[[], SpanProcessor]]:
     if not SystemSettings.read().attributes:
         return []
     try:
-        from otelfork.system.figures import FiguresProcessor
+        from otelfork.system.figures import Figures
     except ImportError as error:
         raise _missing("OTELFORK_SYSTEM_ATTRIBUTES", error) from error
-    return [FiguresProcessor]
+    return [lambda _: Figures()]
 
 
 def _missing(variable: str, error: ImportError) -> SettingsError:

@@ -1,6 +1,7 @@
 """The host's figures as attributes of local root spans, from a sample that is at most a second old.
 
 A request shall not pay for looking: a thread of the process takes a sample every 0.8 s, and the beginning of a span reads it.
+Nor for packing: a sample is joined to what spans share, and packed with it once.
 The names are those of a guide and stand in no convention.
 """
 
@@ -14,44 +15,55 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Span, SpanProcessor
+
+from otelfork.lane import Companion, Shared
 
 PERIOD_SECONDS = 0.8
 OLDEST_SECONDS = 1.0
+MOST_JOINED = 1000
 _LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-class FiguresProcessor(SpanProcessor):
-    """Gives each local root span the figures of its moment. One per process generation; it has a thread from the start."""
+class Figures(Companion):
+    """Gives each local root span the figures of its moment. One per process generation."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
         self._sampler = Sampler()
-        self._taken = time.monotonic()
-        self._figures: Mapping[str, Any] = self._sampler.take()
         self._stop = threading.Event()
+        self._renew()
+
+    def start(self) -> None:
+        """Begin to renew the sample."""
         threading.Thread(target=self._run, name="otelfork-figures", daemon=True).start()
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Set the attributes, unless the parent is of this process, or the sample is older than a second."""
-        parent = span.parent
-        if (parent is None or parent.is_remote) and time.monotonic() - self._taken <= OLDEST_SECONDS:
-            span.set_attributes(self._figures)
+    def accompany(self, name: str, trace_id: int, span_id: int, own: dict[str, Any], shared: Shared) -> Shared:
+        """Join the sample to what spans share, unless it is older than a second."""
+        taken, figures, joined = self._sample
+        if time.monotonic() - taken > OLDEST_SECONDS:
+            return shared
+        found = joined.get(shared)
+        if found is None:
+            found = Shared({**shared.attributes, **figures})
+            # What spans share is bounded, and forgotten when there is too much of it: so is this.
+            if len(joined) < MOST_JOINED:
+                joined[shared] = found
+        return found
 
     def shutdown(self) -> None:
         """Stop the thread."""
         self._stop.set()
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is kept here."""
-        return True
+    def _renew(self) -> None:
+        # One object, so that a reader finds all of one sample; each is joined anew to what spans share.
+        self._sample: tuple[float, Mapping[str, Any], dict[Shared, Shared]] = (
+            time.monotonic(),
+            self._sampler.take(),
+            {},
+        )
 
     def _run(self) -> None:
         while not self._stop.wait(PERIOD_SECONDS):
-            began = time.monotonic()
-            self._figures = self._sampler.take()
-            self._taken = began
+            self._renew()
 
 
 class Sampler:
