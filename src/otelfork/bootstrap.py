@@ -29,6 +29,9 @@ from otelfork.build.providers import Providers, disabled, generation_of, of_file
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
 from otelfork.run.membership import Membership
 from otelfork.settings import SIGNALS, Settings, SettingsError
+from otelfork.settings.http import HttpSettings
+from otelfork.settings.logging import LogSettings
+from otelfork.settings.run import RunSettings
 
 _logger = logging.getLogger("otelfork")
 
@@ -199,6 +202,20 @@ def ensure_installed() -> bool:
     _bootstrap.install(settings, build)
     _announce(settings)
     return True
+
+
+def check() -> None:
+    """Check the environment's settings, for a door that has to say what is wrong; installs nothing.
+
+    Raises:
+        SettingsError: a variable cannot be used; `ensure_installed` would only log it.
+    """
+    settings = Settings.read()
+    if _bootstrap.telemetry is None and not settings.disabled and of_file(settings) is None:
+        plans.make(settings, alone=True)
+    LogSettings.read()
+    HttpSettings.load()
+    RunSettings.read()
 
 
 def _build(settings: Settings, providers: Callable[[], Providers] | None, **arguments: Any) -> Callable[[], Generation]:

@@ -47,6 +47,7 @@ _timeout = 3.0
 _exit = _Exit()
 _signals_allowed = True
 _last_will: Callable[[], object] | None = None
+_last_words: list[Callable[[], object]] = []
 
 
 def configure(*, timeout: float, signals: bool, last_will: Callable[[], object] | None = None) -> None:
@@ -60,6 +61,16 @@ def configure(*, timeout: float, signals: bool, last_will: Callable[[], object] 
     """
     global _timeout, _signals_allowed, _last_will
     _timeout, _signals_allowed, _last_will = timeout, signals, last_will
+
+
+def before_last_flush(speak: Callable[[], object]) -> None:
+    """Have something recorded before this process's last flush: at a clean exit, or at a SIGTERM that ends it. It never raises."""
+    _last_words.append(speak)
+
+
+def _speak_last() -> None:
+    for speak in _last_words:
+        speak()
 
 
 def _here() -> _Exit:
@@ -206,6 +217,8 @@ class _Handler:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Mark the process as leaving, flush, and go on to the handler that was there."""
         _here().draining = True
+        if not callable(self.previous):
+            _speak_last()
         flush()
         self.go_on(number, frame)
 
@@ -276,6 +289,7 @@ def _at_exit() -> None:
     try:
         if _last_will is not None and forks.current() is None:
             _last_will()
+        _speak_last()
     except Exception:
         _logger.exception("what the workers left could not be reported")
     flush()

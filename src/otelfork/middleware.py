@@ -76,6 +76,7 @@ class OtelMiddleware:
             tracer=tracer,
             meter=meter,
             cardinality_limit=settings.cardinality_limit,
+            old=settings.old_names,
         )
         instruments = _off if not usable else make_once(make) if own else _PerGeneration(make)
         if isinstance(self, _WSGI):

@@ -37,7 +37,9 @@ class Recording:
         self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
         self.settings = HttpSettings.load(**settings)
         limit = self.settings.cardinality_limit
-        self.instruments = Instruments.create(self.provider, self.meters, cardinality_limit=limit)
+        self.instruments = Instruments.create(
+            self.provider, self.meters, cardinality_limit=limit, old=self.settings.old_names
+        )
 
     def wsgi(self, app: Any, **hooks: Any) -> WSGIMiddleware:
         return WSGIMiddleware(app, instruments=lambda: self.instruments, settings=self.settings, hooks=Hooks(**hooks))

@@ -353,3 +353,10 @@ def test_an_aborted_process_has_less_time(spent):
     exits._exit.cause = exits.TIMEOUT
     exits.flush()
     assert [exits.ABORT_SECONDS] == given
+
+
+def test_last_words_are_said_before_a_sigterm_that_ends_the_process():
+    """What is to be recorded at the end is recorded where the default action would leave without a word."""
+    code = "from otelfork import exits\nexits.before_last_flush(lambda: span('last'))\n" + RECORD + WAYS["SIGTERM"]
+    _, lines, _ = outcome(code, environment=QUIET)
+    assert {**WHOLE, "span last parent": 1} == counted(lines)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from opentelemetry.propagators.textmap import Getter
 
-from otelfork.request.exchange import capture
+from otelfork.request.capturing import capture
 from otelfork.request.facts import Forwarding, Request
 from otelfork.settings.http import HttpSettings
 

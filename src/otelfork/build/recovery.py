@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from otelfork import semconv
 from otelfork.run.boardfile import Orphan
+from otelfork.request import naming
 from otelfork.request.instruments import SCOPE
 
 if TYPE_CHECKING:
@@ -105,24 +106,32 @@ class Recovery:
         parent = None
         if orphan.parent_id:
             parent = SpanContext(orphan.trace_id, orphan.parent_id, is_remote=True, trace_flags=flags)
+        name, attributes = self._described(orphan)
         return ReadableSpan(
-            name=orphan.method,
+            name=name,
             context=context,
             parent=parent,
             kind=SpanKind.SERVER,
             resource=self._resource_of(orphan),
-            attributes={
-                semconv.HTTP_REQUEST_METHOD: orphan.method,
-                semconv.URL_PATH: orphan.path,
-                semconv.ERROR_TYPE: orphan.ended or UNKNOWN,
-                RECOVERED: True,
-                HEARTBEAT: orphan.heartbeat,
-            },
+            attributes=attributes,
             status=Status(StatusCode.ERROR, f"the worker (pid {orphan.pid}) ended while it handled this request"),
             start_time=orphan.start,
             end_time=max(orphan.start, orphan.heartbeat),
             instrumentation_scope=InstrumentationScope(SCOPE, schema_url=semconv.SCHEMA_URL),
         )
+
+    @staticmethod
+    def _described(orphan: Orphan) -> tuple[str, dict[str, Any]]:
+        """Return the span's name and attributes, with the names of a server's instrumentor where one is on."""
+        found = {
+            semconv.HTTP_REQUEST_METHOD: orphan.method,
+            semconv.URL_PATH: orphan.path,
+            semconv.ERROR_TYPE: orphan.ended or UNKNOWN,
+            RECOVERED: True,
+            HEARTBEAT: orphan.heartbeat,
+        }
+        names = naming.current
+        return (orphan.method, found) if names is None else names.recovered(orphan.method, found)
 
     def _resource_of(self, orphan: Orphan) -> Resource:
         own = self._resource()

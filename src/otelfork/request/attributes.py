@@ -1,7 +1,7 @@
-"""What a request looks like in the words of the stable HTTP conventions, and, on wish, in those before 1.21.
+"""What a request looks like in the words of the stable HTTP conventions.
 
 Pure functions from facts to attributes; they know no span and no instrument.
-Source: http-spans.md, "HTTP server span"; http-migration.md for the old names.
+Source: http-spans.md, "HTTP server span".
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from otelfork import semconv
+from otelfork.request import oldnames
 from otelfork.request.addresses import Addresses, resolve
 from otelfork.request.facts import Request, text
 from otelfork.request.redaction import redact_query
@@ -33,21 +34,28 @@ def of_request(request: Request, addresses: Addresses, method: str, settings: Ht
         settings: what to hide and to add.
     """
     found = {**common(addresses, method, request), **own(request, addresses, method, settings)}
-    return old_names(found) if settings.old_names else found
+    return oldnames.doubled(found) if settings.old_names else found
 
 
 def common(addresses: Addresses, method: str, request: Request) -> Attributes:
     """Return those attributes that many requests have in common."""
     found: Attributes = {semconv.HTTP_REQUEST_METHOD: method, semconv.URL_SCHEME: text(addresses.scheme)}
-    if addresses.server:
-        found[semconv.SERVER_ADDRESS] = text(addresses.server)
-        if addresses.server_port is not None:
-            found[semconv.SERVER_PORT] = addresses.server_port
+    found.update(of_server(addresses.server, addresses.server_port))
     if request.websocket:
         found[semconv.NETWORK_PROTOCOL_NAME] = "websocket"
     version = semconv.PROTOCOL_VERSIONS.get(request.version)
     if version is not None:
         found[semconv.NETWORK_PROTOCOL_VERSION] = version
+    return found
+
+
+def of_server(address: str, port: int | None) -> Attributes:
+    """Return the attributes of the server that was asked for; nothing where it has no name."""
+    if not address:
+        return {}
+    found: Attributes = {semconv.SERVER_ADDRESS: text(address)}
+    if port is not None:
+        found[semconv.SERVER_PORT] = port
     return found
 
 
@@ -91,32 +99,3 @@ def full_url(request: Request, settings: HttpSettings) -> str:
     port = f":{addresses.server_port}" if addresses.server_port is not None else ""
     query = f"?{request.query}" if request.query else ""
     return f"{addresses.scheme}://{server}{port}{request.path}{query}"
-
-
-_OLD_NAMES: dict[str, str] = {
-    semconv.HTTP_REQUEST_METHOD: "http.method",
-    semconv.HTTP_RESPONSE_STATUS_CODE: "http.status_code",
-    semconv.URL_SCHEME: "http.scheme",
-    semconv.SERVER_ADDRESS: "net.host.name",
-    semconv.SERVER_PORT: "net.host.port",
-    semconv.CLIENT_ADDRESS: "http.client_ip",
-    semconv.NETWORK_PEER_ADDRESS: "net.sock.peer.addr",
-    semconv.NETWORK_PEER_PORT: "net.sock.peer.port",
-    semconv.NETWORK_PROTOCOL_NAME: "net.protocol.name",
-    semconv.NETWORK_PROTOCOL_VERSION: "http.flavor",
-    semconv.USER_AGENT_ORIGINAL: "http.user_agent",
-}
-
-
-def old_names(found: Attributes) -> Attributes:
-    """Return finished attributes with the names of conventions 1.20 and before added (`http/dup`)."""
-    doubled = dict(found)
-    for name, old in _OLD_NAMES.items():
-        if name in found:
-            doubled[old] = found[name]
-    if semconv.HTTP_REQUEST_METHOD_ORIGINAL in found:
-        doubled["http.method"] = found[semconv.HTTP_REQUEST_METHOD_ORIGINAL]
-    if semconv.URL_PATH in found:
-        query = found.get(semconv.URL_QUERY)
-        doubled["http.target"] = f"{found[semconv.URL_PATH]}?{query}" if query else found[semconv.URL_PATH]
-    return doubled

@@ -15,14 +15,14 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from otelfork import exits, semconv
-from otelfork.request import attributes
+from otelfork.request import attributes, naming, oldnames
 from otelfork.request.addresses import resolve
+from otelfork.request.capturing import capture
 from otelfork.request.facts import Request, text
 from otelfork.request.hooks import once
 from otelfork.request.instruments import Instruments
 from otelfork.request.origin import parent_context
 from otelfork.request.propagation import with_span
-from otelfork.request.redaction import REDACTED, redact_url
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
@@ -36,7 +36,6 @@ INCOMPLETE = "incomplete_response"
 """`error.type` of a request that the application ended without a complete response."""
 
 _CAUSES = {exits.TIMEOUT: "the server ended the worker, which had not answered for too long"}
-_URL_HEADERS = frozenset({"referer", "location", "content-location", "origin"})
 
 
 @final
@@ -56,9 +55,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_error_type", "_failed", "_find_route", "_instruments", "_lean", "_method", "_name", "_over", "_renamed", "_row",
-        "_scheme", "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra", "finished_at",
-        "received", "route", "sent", "settings", "span", "status",
+        "_error_type", "_failed", "_find_route", "_instruments", "_lean", "_method", "_name", "_over", "_path", "_renamed", "_row",
+        "_scheme", "_server", "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra",
+        "finished_at", "received", "route", "sent", "settings", "span", "status",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +106,7 @@ class Exchange:
         self.settings = settings
         self._find_route = find_route
         self._method = method
+        self._path = request.path
         self._scheme = addresses.scheme
         self._version = semconv.PROTOCOL_VERSIONS.get(request.version)
         self._websocket = request.websocket
@@ -134,7 +134,9 @@ class Exchange:
                 self._started_wall,
                 f"{method} {request.path}",
             )
-        self._over = instruments.begin(method, self._scheme, self.context)
+        server = self._server = None if instruments.old is None else (addresses.server, addresses.server_port)
+        running = (method, addresses.scheme) if server is None else (method, addresses.scheme, *server, self._version)
+        self._over = instruments.begin(running, self.context)
 
     def respond(self, status: int | None, headers: Iterable[tuple[str, str]]) -> None:
         """Note the response's status and those of its headers that are wanted. The last call before the end counts."""
@@ -224,10 +226,15 @@ class Exchange:
             error_type = str(status)
         if self.span.is_recording():
             self._describe(status, error_type, route)
+        if naming.current is not None:
+            naming.current.finish(self._finished(elapsed))
         key = (self._method, self._scheme, status, error_type, route, self._version, self._websocket)
         received = None if self._websocket else self.received
         sent = None if self._websocket else 0 if self.bodiless() else self.sent
         instruments.record(key, elapsed / 1e9, received, sent, self.context, self.span, self._started_wall + elapsed)
+        if self._server is not None and instruments.old is not None:
+            found = {**instruments.attributes(key), **attributes.of_server(*self._server)}
+            instruments.old.record(found, elapsed / 1e9, received, sent, self.context)
 
     def _describe(self, status: int | None, error_type: str | None, route: str | None) -> None:
         span: Any = self.span
@@ -242,12 +249,31 @@ class Exchange:
         else:
             found = {**(self.extra or {}), **attributes.of_end(status, error_type, route)}
             if self.settings.old_names:
-                found = attributes.old_names(found)
+                found = oldnames.doubled(found)
             span.set_attributes(found)
         if self._failed is not None:
             span.set_status(Status(StatusCode.ERROR, self._failed))
         elif status is not None and status >= 500:
             span.set_status(Status(StatusCode.ERROR))
+
+    def _finished(self, elapsed: int) -> naming.Finished:
+        name, route, start = self._name, self.route, self._started_wall
+        ours = not self._renamed and getattr(self.span, "name", name) in {name, f"{name} {route}"}
+        limit = self.settings.cardinality_limit
+        path = text(self._path)
+        return naming.Finished(
+            self.span,
+            self.context,
+            self._method,
+            path,
+            route,
+            self.status,
+            elapsed / 1e9,
+            start,
+            start + elapsed,
+            ours,
+            limit,
+        )
 
     def _find_out_route(self) -> None:
         if self.route is None:
@@ -256,22 +282,6 @@ class Exchange:
                 if route is not None:
                     self.route = text(route)
                     return
-
-
-def capture(headers: Iterable[tuple[str, str]], wanted: Any, settings: HttpSettings) -> dict[str, list[str]]:
-    """Return the headers whose names match, by lower-case name, with sensitive values hidden."""
-    captured: dict[str, list[str]] = {}
-    for name, value in headers:
-        if wanted.fullmatch(name):
-            lowered = text(name.lower())
-            captured.setdefault(lowered, []).append(_shown(lowered, value, settings))
-    return captured
-
-
-def _shown(name: str, value: str, settings: HttpSettings) -> str:
-    if settings.sanitized_headers.fullmatch(name):
-        return REDACTED
-    return text(redact_url(value, settings.redacted_keys) if name in _URL_HEADERS else value)
 
 
 def _qualified_name(kind: type[BaseException]) -> str:

@@ -13,10 +13,13 @@ from opentelemetry.metrics import Histogram, Meter, MeterProvider, UpDownCounter
 from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider, get_tracer_provider
 
 from otelfork import semconv
+from otelfork.request.oldnames import OldMetrics, of_active
 from otelfork.version import __version__
 
 MetricKey: TypeAlias = "tuple[str, str, int | None, str | None, str | None, str | None, bool]"
 """(method, scheme, status, error type, route, protocol version, websocket)"""
+ActiveKey: TypeAlias = "tuple[str, str] | tuple[str, str, str, int | None, str | None]"
+"""(method, scheme), and for the old names (server address, server port, protocol version) as well"""
 
 _OVERFLOW: dict[str, str | int | bool] = {semconv.METRIC_OVERFLOW: True}
 ACTIVE_REQUESTS = {
@@ -69,6 +72,7 @@ class Instruments:
         tracer: where request spans come from.
         meter: where the instruments are made.
         cardinality_limit: attribute sets per instrument, the overflow set included.
+        old: whether to make the metrics before 1.21 too.
     """
 
     __slots__ = (
@@ -83,12 +87,13 @@ class Instruments:
         "duration",
         "folding",
         "lane",
+        "old",
         "request_body_size",
         "response_body_size",
         "tracer",
     )  # fmt: skip
 
-    def __init__(self, tracer: Tracer, meter: Meter, cardinality_limit: int = 2000) -> None:
+    def __init__(self, tracer: Tracer, meter: Meter, cardinality_limit: int = 2000, *, old: bool = False) -> None:
         self.tracer = tracer
         self.duration: Histogram = meter.create_histogram(
             semconv.DURATION_METRIC,
@@ -104,6 +109,8 @@ class Instruments:
             meter, semconv.RESPONSE_BODY_SIZE_METRIC, "Size of HTTP server response bodies."
         )
         self._limit = cardinality_limit
+        self.old = OldMetrics(meter, cardinality_limit) if old else None
+        """The metrics before 1.21, where they are wanted as well."""
         self.board: Board | None = None
         """Where running requests are noted, for the case that this process is killed."""
         self.lane: Lane | None = None
@@ -112,9 +119,9 @@ class Instruments:
         """What takes the figures instead of the instruments, if the provider behind them is ours."""
         self._shared: dict[Any, Any] = {}
         self._batches: dict[MetricKey, Callable[[Any], None]] = {}
-        self._actives: dict[tuple[str, str], Any] = {}
+        self._actives: dict[ActiveKey, Any] = {}
         self._sets: dict[MetricKey, dict[str, str | int | bool]] = {}
-        self._active_sets: dict[tuple[str, str], dict[str, str | int | bool]] = {}
+        self._active_sets: dict[ActiveKey, dict[str, str | int | bool]] = {}
 
     @classmethod
     def create(
@@ -125,6 +132,7 @@ class Instruments:
         tracer: Tracer | None = None,
         meter: Meter | None = None,
         cardinality_limit: int = 2000,
+        old: bool = False,
     ) -> Instruments:
         """Make the handles from providers (the global ones by default), or take a tracer or meter as given."""
         if tracer is None:
@@ -133,7 +141,7 @@ class Instruments:
         if meter is None:
             metrics = meter_provider if meter_provider is not None else get_meter_provider()
             meter = metrics.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
-        return cls(tracer, meter, cardinality_limit)
+        return cls(tracer, meter, cardinality_limit, old=old)
 
     def attributes(self, key: MetricKey) -> dict[str, str | int | bool]:
         """Return the low-cardinality attributes of a finished request; over the limit, the overflow set.
@@ -148,19 +156,19 @@ class Instruments:
             return _OVERFLOW
         return self._sets.setdefault(key, _metric_attributes(key))
 
-    def begin(self, method: str, scheme: str, context: Context) -> Callable[[], object]:
+    def begin(self, key: ActiveKey, context: Context) -> Callable[[], object]:
         """Count a request that begins; return what counts its end."""
-        active = self._actives.get((method, scheme))
+        active = self._actives.get(key)
         if active is None:
-            shared = self.active_attributes(method, scheme)
+            shared = self.active_attributes(key)
             folding = self.folding
             if folding is None:
                 self.active_requests.add(1, shared, context)
                 return lambda: self.active_requests.add(-1, shared, context)
             over = shared is _OVERFLOW
-            active = folding.active(None if over else (method, scheme), shared)
+            active = folding.active(None if over else key, shared)
             if not over:
-                self._actives[(method, scheme)] = active
+                self._actives[key] = active
         active.begin()
         end: Callable[[], object] = active.end
         return end
@@ -218,16 +226,14 @@ class Instruments:
             self._shared.clear()
         return self._shared.setdefault(key, lane.share(make(*arguments)))
 
-    def active_attributes(self, method: str, scheme: str) -> dict[str, str | int | bool]:
+    def active_attributes(self, key: ActiveKey) -> dict[str, str | int | bool]:
         """Return the attributes of `http.server.active_requests`."""
-        key = (method, scheme)
         found = self._active_sets.get(key)
         if found is not None:
             return found
         if len(self._active_sets) >= self._limit - 1:
             return _OVERFLOW
-        fresh: dict[str, str | int | bool] = {semconv.HTTP_REQUEST_METHOD: method, semconv.URL_SCHEME: scheme}
-        return self._active_sets.setdefault(key, fresh)
+        return self._active_sets.setdefault(key, _active_attributes(*key))
 
 
 def _sizes(meter: Meter, name: str, description: str) -> Histogram:
@@ -237,6 +243,14 @@ def _sizes(meter: Meter, name: str, description: str) -> Histogram:
         description=description,
         explicit_bucket_boundaries_advisory=semconv.BODY_SIZE_BOUNDARIES,
     )
+
+
+def _active_attributes(method: str, scheme: str, *server: str | int | None) -> dict[str, str | int | bool]:
+    found: dict[str, str | int | bool] = {semconv.HTTP_REQUEST_METHOD: method, semconv.URL_SCHEME: scheme}
+    if not server:
+        return found
+    names = (semconv.SERVER_ADDRESS, semconv.SERVER_PORT, semconv.NETWORK_PROTOCOL_VERSION)
+    return of_active(found | {name: value for name, value in zip(names, server, strict=True) if value})
 
 
 def _metric_attributes(key: MetricKey) -> dict[str, str | int | bool]:

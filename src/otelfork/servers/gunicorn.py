@@ -20,6 +20,7 @@ from typing import Any
 
 from otelfork import bootstrap, exits, workers
 from otelfork.middleware import switch_off
+from otelfork.request import naming
 from otelfork.run import runs
 from otelfork.servers import applications
 from otelfork.servers.seams import Seams
@@ -37,6 +38,7 @@ class _Attachment:
     def __init__(self) -> None:
         self.seams = Seams()
         self.requests = False
+        self.names: naming.Names | None = None
         self.options: dict[str, Any] = {}
         self.prepared = 0
         """The master that has been prepared to fork."""
@@ -47,13 +49,14 @@ class _Attachment:
 _here = _Attachment()
 
 
-def attach(*, requests: bool = True, **options: Any) -> None:
+def attach(*, requests: bool = True, names: naming.Names | None = None, **options: Any) -> None:
     """Watch gunicorn's workers from their start to their end. Twice is as good as once.
 
     In a worker that runs already, or loads its application just now, what can still be reached is done at once.
 
     Args:
         requests: whether to trace the application that gunicorn loads, too.
+        names: a second set of names for the requests that its workers serve.
         options: those of `OtelMiddleware`, for that application.
 
     Raises:
@@ -63,11 +66,12 @@ def attach(*, requests: bool = True, **options: Any) -> None:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+    for owner, methods in ((Worker, ("init_process", "run")), (Arbiter, ("spawn_worker", "reap_workers"))):
+        for method in methods:
+            getattr(owner, method)
     _here.requests = _here.requests or requests
+    _here.names = names or _here.names
     _here.options.update(options)
-    for owner, names in ((Worker, ("init_process", "run")), (Arbiter, ("spawn_worker", "reap_workers"))):
-        for name in names:
-            getattr(owner, name)
     seams = _here.seams
     seams.wrap(Worker, "init_process", _init_process)
     seams.wrap(Arbiter, "spawn_worker", _spawn_worker)
@@ -86,7 +90,9 @@ def detach() -> None:
     _here.seams.restore()
     while _here.undo:
         _here.undo.pop()()
-    _here.requests, _here.options = False, {}
+    if _here.names is not None and naming.current is _here.names:
+        naming.use(None)
+    _here.requests, _here.names, _here.options = False, None, {}
 
 
 def _attach_dirty() -> None:
@@ -124,6 +130,8 @@ def _prepare_master() -> None:
 
 def _announce() -> None:
     if bootstrap.ensure_installed():
+        if _here.names is not None:
+            naming.use(_here.names)  # for what it may have to report of killed workers when it ends
         announce_run(runs.origin())
         workers.supervise()
 
@@ -169,10 +177,14 @@ def _run(worker: Any, run: Callable[[], object]) -> object:
     try:
         return run()
     finally:
-        if worker.pid == os.getpid():
-            workers.end(_reason(worker))
-            if _is_dirty(worker):  # it leaves through os._exit
-                exits.flush()
+        _stop(worker)
+        if _is_dirty(worker):  # it leaves through os._exit
+            exits.flush()
+
+
+def _stop(worker: Any) -> None:
+    if worker.pid == os.getpid():  # and not in a child that has this stack, too
+        workers.end(_reason(worker))
 
 
 def _start(worker: Any) -> None:
@@ -181,9 +193,12 @@ def _start(worker: Any) -> None:
         return
     if _here.requests and not _is_dirty(worker):
         _trace_application(worker)
+    if _here.names is not None:
+        naming.use(_here.names)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         # uvicorn's class: it puts back what it finds, and ends the process with the signal once it has served.
         exits.handle_sigterm()
+        exits.before_last_flush(functools.partial(_stop, worker))
     workers.begin(SERVER)
     workers.ready()
 

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from opentelemetry.propagators.textmap import Getter
 
-from otelfork.request.exchange import Exchange, capture
+from otelfork.request.capturing import capture
+from otelfork.request.exchange import Exchange
 from otelfork.request.facts import Forwarding, Request
 from otelfork.settings.http import HttpSettings
 

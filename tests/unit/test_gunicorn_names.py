@@ -1,0 +1,213 @@
+"""The names that GunicornInstrumentor documents: a mapping of finished requests, beside the conventions' names."""
+
+from __future__ import annotations
+
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from otelfork import OtelMiddleware
+from otelfork.request import naming
+from otelfork.request.naming import Finished
+from otelfork.servers.gunicorn_names import GunicornNames, Targets
+from otelfork.settings import SettingsError
+from otelfork.testing import capture
+
+
+@pytest.fixture
+def names():
+    """The mapping is on for one test."""
+    naming.use(GunicornNames())
+    yield
+    naming.use(None)
+
+
+def hello(environ, start_response):
+    """Answer as a framework with routes does."""
+    environ["otelfork.test"] = True
+    start_response("200 OK", [("content-type", "text/plain")])
+    return [b"hello"]
+
+
+def get(app, path="/items/7", query="page=2"):
+    """Send one request through a middleware."""
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": query}
+    setup_testing_defaults(environ)
+    body = app(environ, lambda status, headers, exc_info=None: lambda data: None)
+    list(body)
+    body.close()
+
+
+def flask():
+    """Return a Flask application with one route."""
+    from flask import Flask
+
+    app = Flask(__name__)
+    app.add_url_rule("/items/<int:number>", view_func=lambda number: str(number), endpoint="item")
+    return app
+
+
+def documented(attributes):
+    """Return those of the attributes that the reference names."""
+    return {name: attributes.get(name) for name in ("http.method", "http.target", "http.status_code")}
+
+
+EXPECTED = {"http.method": "GET", "http.target": "/items/7", "http.status_code": 200}
+
+
+def test_the_span_has_the_documented_name_and_attributes(names):
+    """`gunicorn.request` with method, path and status."""
+    with capture() as telemetry:
+        get(OtelMiddleware(hello))
+    assert EXPECTED == documented(telemetry.span("gunicorn.request").attributes)
+
+
+def test_the_stable_names_are_there_too(names):
+    """The mapping takes nothing away: route, stable attributes, status."""
+    with capture() as telemetry:
+        get(OtelMiddleware(flask()))
+    found = telemetry.span("gunicorn.request").attributes
+    assert ("/items/<int:number>", "GET", "/items/7", "page=2", 200) == tuple(
+        found[name]
+        for name in ("http.route", "http.request.method", "url.path", "url.query", "http.response.status_code")
+    )
+
+
+def test_the_span_is_named_by_its_route_on_wish(monkeypatch):
+    """`OTELFORK_GUNICORN_SPAN_NAME=route` keeps the conventions' name, with the documented attributes."""
+    monkeypatch.setenv("OTELFORK_GUNICORN_SPAN_NAME", "route")
+    monkeypatch.setattr(naming, "current", GunicornNames())
+    with capture() as telemetry:
+        get(OtelMiddleware(flask()))
+    assert EXPECTED == documented(telemetry.span("GET /items/<int:number>").attributes)
+
+
+def test_another_wish_is_refused(monkeypatch):
+    """The variable takes two values."""
+    monkeypatch.setenv("OTELFORK_GUNICORN_SPAN_NAME", "path")
+    with pytest.raises(SettingsError) as raised:
+        GunicornNames()
+    assert ("OTELFORK_GUNICORN_SPAN_NAME", "path") == (raised.value.name, raised.value.value)
+
+
+def test_a_name_that_the_application_gave_is_kept(names):
+    """Who names the span in a request means it."""
+
+    def app(environ, start_response):
+        trace.get_current_span().update_name("checkout")
+        return hello(environ, start_response)
+
+    with capture() as telemetry:
+        get(OtelMiddleware(app))
+    assert ["checkout"] == [span.name for span in telemetry.spans]
+
+
+def test_start_and_completion_are_events_at_the_spans_own_times(names):
+    """The two events say nothing else than the span's own two times."""
+    with capture() as telemetry:
+        get(OtelMiddleware(hello))
+    span = telemetry.span("gunicorn.request")
+    assert [("request.start", span.start_time), ("request.completion", span.end_time)] == [
+        (event.name, event.timestamp) for event in span.events
+    ]
+
+
+def test_a_middleware_inside_adds_no_second_span_and_no_other_name(names):
+    """One request, one SERVER span, whatever is wrapped once more inside."""
+    app = flask()
+    app.wsgi_app = OtelMiddleware(app.wsgi_app)
+    with capture() as telemetry:
+        get(OtelMiddleware(app))
+    assert [("gunicorn.request", "/items/<int:number>")] == [
+        (span.name, span.attributes["http.route"]) for span in telemetry.spans
+    ]
+
+
+@pytest.mark.parametrize("metric", ["gunicorn.requests", "gunicorn.request.duration"])
+def test_the_metrics_have_the_documented_attributes_and_no_other(names, metric):
+    """The path stands for the target where the application has no routes."""
+    with capture() as telemetry:
+        get(OtelMiddleware(hello))
+        (point,) = telemetry.points(metric)
+    assert EXPECTED == dict(point.attributes)
+
+
+def test_the_target_of_a_metric_is_the_route_where_there_is_one(names):
+    """Paths with numbers in them are one series."""
+    with capture() as telemetry:
+        for number in range(3):
+            get(OtelMiddleware(flask()), f"/items/{number}")
+        (point,) = telemetry.points("gunicorn.requests")
+    assert ("/items/<int:number>", 3) == (point.attributes["http.target"], point.value)
+
+
+def test_the_duration_is_that_of_the_stable_histogram(names):
+    """A mapping measures nothing itself."""
+    with capture() as telemetry:
+        get(OtelMiddleware(hello))
+        (ours,) = telemetry.points("gunicorn.request.duration")
+        (stable,) = telemetry.points("http.server.request.duration")
+    assert (stable.sum, stable.count, stable.explicit_bounds) == (ours.sum, ours.count, ours.explicit_bounds)
+
+
+def test_the_units_are_seconds_and_requests(names):
+    """As the reference says: seconds."""
+    with capture() as telemetry:
+        get(OtelMiddleware(hello))
+        metrics = telemetry.metrics()
+    assert ("{request}", "s") == (metrics["gunicorn.requests"].unit, metrics["gunicorn.request.duration"].unit)
+
+
+def test_an_unsampled_request_is_measured(names):
+    """Sampling is of spans."""
+    with capture(sampler=ALWAYS_OFF) as telemetry:
+        get(OtelMiddleware(hello))
+        (point,) = telemetry.points("gunicorn.requests")
+    assert (1, 0) == (point.value, len(telemetry.spans))
+
+
+def test_without_the_instrumentor_there_is_nothing_of_it():
+    """Off means off."""
+    with capture() as telemetry:
+        get(OtelMiddleware(hello))
+        metrics = set(telemetry.metrics())
+    (span,) = telemetry.spans
+    assert ("GET", (), set()) == (span.name, span.events, {name for name in metrics if name.startswith("gunicorn")})
+
+
+def finished(path, *, route=None, limit=10):
+    """Return a request as an exchange tells of it."""
+    span = trace.INVALID_SPAN
+    return Finished(span, None, "GET", path, route, 200, 0.1, 1, 2, True, limit)
+
+
+def test_paths_over_the_limit_are_one_series():
+    """A scanner's thousand paths are a handful of series and the overflow set."""
+    targets = Targets()
+    sets = {tuple(targets.attributes(finished(f"/{number}")).items()) for number in range(1000)}
+    assert (6, True) == (len(sets), (("otel.metric.overflow", True),) in sets)
+
+
+def test_paths_do_not_push_routes_out():
+    """After a scan the routes still have their series."""
+    targets = Targets()
+    for number in range(1000):
+        targets.attributes(finished(f"/{number}"))
+    assert "/items/<id>" == targets.attributes(finished("/items/7", route="/items/<id>"))["http.target"]
+
+
+def test_routes_are_bounded_too():
+    """Whatever a framework calls a route: the sum of sets stays below the limit."""
+    targets = Targets()
+    sets = {tuple(targets.attributes(finished("/", route=f"/{number}")).items()) for number in range(1000)}
+    assert 10 == len(sets)
+
+
+def test_a_recovered_request_has_the_names_too(names):
+    """A request whose worker was killed is found under the same name as the others."""
+    attributes = {"http.request.method": "GET", "url.path": "/slow"}
+    assert ("gunicorn.request", {**attributes, "http.method": "GET", "http.target": "/slow"}) == (
+        naming.current.recovered("GET", attributes)
+    )
