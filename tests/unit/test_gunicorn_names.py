@@ -13,6 +13,7 @@ from otelfork.request import naming
 from otelfork.request.naming import Finished
 from otelfork.servers.gunicorn_names import GunicornNames, Targets
 from otelfork.settings import SettingsError
+from otelfork.settings.http import HttpSettings
 from otelfork.testing import capture
 
 
@@ -160,6 +161,15 @@ def test_the_units_are_seconds_and_requests(names):
     assert ("{request}", "s") == (metrics["gunicorn.requests"].unit, metrics["gunicorn.request.duration"].unit)
 
 
+def test_what_http_dup_says_more_precisely_stands(names, monkeypatch):
+    """With the old names on wish, `http.target` is theirs: with the query."""
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http/dup")
+    with capture() as telemetry:
+        get(OtelMiddleware(hello))
+    attributes = telemetry.span("gunicorn.request").attributes
+    assert {**EXPECTED, "http.target": "/items/7?page=2"} == documented(attributes)
+
+
 def test_an_unsampled_request_is_measured(names):
     """Sampling is of spans."""
     with capture(sampler=ALWAYS_OFF) as telemetry:
@@ -180,7 +190,7 @@ def test_without_the_instrumentor_there_is_nothing_of_it():
 def finished(path, *, route=None, limit=10):
     """Return a request as an exchange tells of it."""
     span = trace.INVALID_SPAN
-    return Finished(span, None, "GET", path, route, 200, 0.1, 1, 2, True, limit)
+    return Finished(span, None, "GET", path, route, 200, 0.1, 1, 2, True, HttpSettings(cardinality_limit=limit))
 
 
 def test_paths_over_the_limit_are_one_series():

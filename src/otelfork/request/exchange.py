@@ -259,21 +259,10 @@ class Exchange:
     def _finished(self, elapsed: int) -> naming.Finished:
         name, route, start = self._name, self.route, self._started_wall
         ours = not self._renamed and getattr(self.span, "name", name) in {name, f"{name} {route}"}
-        limit = self.settings.cardinality_limit
-        path = text(self._path)
         return naming.Finished(
-            self.span,
-            self.context,
-            self._method,
-            path,
-            route,
-            self.status,
-            elapsed / 1e9,
-            start,
-            start + elapsed,
-            ours,
-            limit,
-        )
+            self.span, self.context, self._method, text(self._path), route, self.status, elapsed / 1e9, start, start + elapsed,
+            ours, self.settings,
+        )  # fmt: skip
 
     def _find_out_route(self) -> None:
         if self.route is None:

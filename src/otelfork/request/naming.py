@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
+from otelfork.settings.http import HttpSettings
+
 
 @dataclass(slots=True)
 class Finished:
@@ -31,8 +33,7 @@ class Finished:
     end: int
     ours: bool
     """Whether the span's name is of our making, and not the application's."""
-    limit: int
-    """Attribute sets per instrument, the overflow set included."""
+    settings: HttpSettings
 
 
 class Names(Protocol):

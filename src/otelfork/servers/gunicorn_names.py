@@ -51,7 +51,8 @@ class GunicornNames:
         if span.is_recording():
             if self._renames and request.ours:
                 span.update_name(REQUEST)
-            span.set_attributes(_described(request.method, request.path, request.status))
+            if not request.settings.old_names:  # `http/dup` has given them, the target with its query
+                span.set_attributes(_described(request.method, request.path, request.status))
             span.add_event(STARTED, timestamp=request.start)
             span.add_event(COMPLETED, timestamp=request.end)
         attributes = self._targets.attributes(request)
@@ -77,13 +78,13 @@ class Targets:
         `http.target` is the route where there is one. Else it is the path, until paths take half of the sets: they shall not push
         routes into the overflow set.
         """
-        route = request.route
+        route, limit = request.route, request.settings.cardinality_limit
         key = (request.method, request.path if route is None else route, request.status)
         found = self._sets.get(key)
         if found is not None:
             return found
         # Two threads may both pass a limit: it is then over by one, and no lock is needed.
-        if len(self._sets) >= request.limit - 1 or (route is None and self._paths >= request.limit // 2):
+        if len(self._sets) >= limit - 1 or (route is None and self._paths >= limit // 2):
             return _OVERFLOW
         self._paths += route is None
         return self._sets.setdefault(key, _described(*key))

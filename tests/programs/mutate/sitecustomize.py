@@ -94,6 +94,13 @@ def tags_stay():
     otelfork.profiles.profiles.Profiles.leave = lambda self, span_id: None
 
 
+def names_off():
+    """Give requests no second set of names."""
+    import otelfork.request.naming
+
+    otelfork.request.naming.use = lambda names: None
+
+
 def nothing_off():
     """Load this file and change nothing: the control, under which every row has to hold."""
     import otelfork.forks  # noqa: F401
