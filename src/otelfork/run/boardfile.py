@@ -1,6 +1,7 @@
 """How the scoreboard's file is laid out, and how what the dead left in it is read.
 
-A header page, then per slot a header row and request rows of 256 bytes each.
+A header page with the run's tally (see `tally`), then per slot a header row and request rows of 256 bytes each. The last row is the
+worker's own: it holds the span of the worker itself in the form of a request, "server generation" for the method and path.
 """
 
 from __future__ import annotations
@@ -9,30 +10,85 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAGIC = b"otelfrk1"
+MAGIC = b"otelfrk2"
+"""Changes with the layout. It is part of a run's key, so that two layouts never meet in one file."""
 PAGE = 4096
 ROW = 256
 HEADER = struct.Struct(
     "<8s16sIIQ128s"
 )  # magic, random bits of the run, rows per slot, slot size, created (ns), service
-SLOT = struct.Struct("<IIQQQQ16s")  # state, pid, start time (ticks), pid namespace, begun (ns), heartbeat (ns), end
+TALLY = 1024  # offset in the header page
+SLOT = struct.Struct("<IIQQQQ16sIIIIQ16s")
+"""State, pid, start time (ticks), pid namespace, begun (ns), heartbeat (ns), how it ended, generation, flags, limit (seconds),
+requests beyond the rows at this moment, and ever, server."""
 REQUEST = struct.Struct("<BHIQ16s8s8sQ16s184sB")
 """Flags, length of the text, pid, heartbeat (set by the finder), trace, span, parent, start, how it ended (set by the finder),
 "METHOD path", state. The state comes last: a row whose writer was killed half-way is a free row."""
+U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
-HEARTBEAT = 32  # offset in the slot header
+BEGUN = 24  # offsets in the slot header
+HEARTBEAT = 32
 END = 40
+FLAGS = 60
+LIMIT = 64
+BEYOND = 68
+MISSED = 72
+SERVER = 80
+END_BYTES = SERVER_BYTES = 16
 ROW_HEARTBEAT = 7
 ROW_END = REQUEST.size - 1 - 184 - 16
 
 FREE, RUNNING, ORPHANED = 0, 1, 2
+WORKING, LOST = 3, 4
+"""States of the row that holds the span of the worker itself: as RUNNING and ORPHANED are a request's."""
 TEXT_BYTES = 184
 STATE = REQUEST.size - 1
+
+WORKER = 1
+"""Flag of a slot: its owner is a worker of a server."""
+ENDED = 2
+"""Flag of a slot: the worker's span has ended, and only the last flush is to come."""
+COUNTED = 4
+"""Flag of a slot: how its owner ended stands in the tally."""
+SUPERVISED = 8
+"""Flag of a slot: a master with code of ours will say how its owner ended."""
+SAMPLED = 1
+"""Flag of a row: the span is to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What a slot's header tells of the process that has it, or had it."""
+
+    state: int
+    pid: int
+    start_time: int
+    namespace: int
+    begun: int
+    heartbeat: int
+    ended: str
+    generation: int
+    flags: int
+    limit: int
+    """Seconds after which its server kills a worker for the request that it is busy with; 0 for never, or not known."""
+    beyond: int
+    missed: int
+    server: str
+
+    @classmethod
+    def read(cls, content: bytes) -> Owner:
+        """Read the header at the beginning of a slot's content."""
+        state, pid, ticks, space, begun, beat, end, generation, flags, limit, beyond, missed, server = SLOT.unpack_from(
+            content
+        )
+        return cls(
+            state, pid, ticks, space, begun, beat, text(end), generation, flags, limit, beyond, missed, text(server)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A request whose worker was killed, as its row told."""
+    """A request whose worker was killed, or that worker itself, as its row told."""
 
     slot: int
     row: int
@@ -51,14 +107,24 @@ class Orphan:
     """How the worker ended, as far as anybody noted it; empty for unknown."""
     bits: bytes = b""
     """Random bits of its run."""
+    worker: bool = False
+    """Whether this is the worker itself; `method` is its server then, `path` its generation."""
+
+
+_OWN, _LEFT, _WORKERS = (RUNNING, WORKING), (ORPHANED, LOST), (WORKING, LOST)
+
+
+def text(raw: bytes) -> str:
+    """Return what a field of fixed length says."""
+    return raw.rstrip(b"\0").decode("utf-8", "replace")
 
 
 def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> Iterator[Orphan]:
-    """Return the requests that a slot's dead owner, or one before it, was busy with."""
-    _, _, _, _, _, heartbeat, ended = SLOT.unpack_from(content)
+    """Return what a slot's dead owner, or one before it, left: the requests that it was busy with, and itself."""
+    owner = Owner.read(content)
     for row in range(1, len(content) // ROW):
         flags, length, pid, beat, trace, span, parent, start, end, raw, state = REQUEST.unpack_from(content, row * ROW)
-        if state == ORPHANED or (state == RUNNING and not owner_lives):
+        if state in _LEFT or (state in _OWN and not owner_lives):
             method, _, path = raw[:length].decode("utf-8", "replace").partition(" ")
             yield Orphan(
                 slot=slot,
@@ -66,18 +132,26 @@ def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> 
                 trace_id=int.from_bytes(trace, "big"),
                 span_id=int.from_bytes(span, "big"),
                 parent_id=int.from_bytes(parent, "big"),
-                sampled=bool(flags & 1),
+                sampled=bool(flags & SAMPLED),
                 start=start,
-                heartbeat=beat if state == ORPHANED else heartbeat,
+                heartbeat=beat if state in _LEFT else owner.heartbeat,
                 pid=pid,
                 method=method,
                 path=path,
-                ended=(end if state == ORPHANED else ended).rstrip(b"\0").decode("ascii", "replace"),
+                ended=text(end) if state in _LEFT else owner.ended,
                 bits=bits,
+                worker=state in _WORKERS,
             )
 
 
+def running(content: bytes) -> list[int]:
+    """Return the start (wall clock, nanoseconds) of each request that a slot's owner is, or was, busy with."""
+    rows = range(ROW, len(content) - ROW + 1, ROW)
+    return [REQUEST.unpack_from(content, at)[7] for at in rows if content[at + STATE] == RUNNING]
+
+
 def read_dead(content: bytes) -> tuple[list[Orphan], str]:
+    """Return the orphans of a whole file whose processes are all dead, and the service; nothing of another layout's."""
     if len(content) < PAGE or not content.startswith(MAGIC):
         return [], ""
     _, bits, _, size, _, service = HEADER.unpack_from(content)
@@ -87,4 +161,4 @@ def read_dead(content: bytes) -> tuple[list[Orphan], str]:
         for slot, part in enumerate(slots)
         for orphan in orphans_of(slot, part, bits, owner_lives=part[0] != RUNNING)
     ]
-    return found, service.rstrip(b"\0").decode("utf-8", "replace")
+    return found, text(service)

@@ -18,14 +18,18 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from otelfork.run.boardfile import MAGIC
 from otelfork.settings import Environment
 
 _PROC = Path("/proc")
 
 
 def key(origin: str, service: str) -> str:
-    """Return the key of a service's run with that origin: 32 hexadecimal digits. Another service's is another run."""
-    return hashlib.blake2b(f"{origin}\0{service}".encode(), digest_size=16).hexdigest()
+    """Return the key of a service's run with that origin: 32 hexadecimal digits.
+
+    Another service's is another run, and so is one whose files have another layout: a server that is reloaded after an upgrade.
+    """
+    return hashlib.blake2b(f"{origin}\0{service}".encode(), digest_size=16, person=MAGIC).hexdigest()
 
 
 def origin(environment: Environment | None = None) -> str:
