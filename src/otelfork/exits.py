@@ -47,7 +47,7 @@ _timeout = 3.0
 _exit = _Exit()
 _signals_allowed = True
 _last_will: Callable[[], object] | None = None
-_last_words: list[Callable[[], object]] = []
+_last_words: list[tuple[int, bool, Callable[[], object]]] = []
 
 
 def configure(*, timeout: float, signals: bool, last_will: Callable[[], object] | None = None) -> None:
@@ -63,14 +63,17 @@ def configure(*, timeout: float, signals: bool, last_will: Callable[[], object] 
     _timeout, _signals_allowed, _last_will = timeout, signals, last_will
 
 
-def before_last_flush(speak: Callable[[], object]) -> None:
-    """Have something recorded before this process's last flush: at a clean exit, or at a SIGTERM that ends it. It never raises."""
-    _last_words.append(speak)
+def before_last_flush(speak: Callable[[], object], *, lifespan: bool = False) -> None:
+    """Have something recorded before this process's last flush, or its ASGI lifespan's. It may be called twice; it never raises."""
+    _last_words.append((os.getpid(), lifespan, speak))
 
 
-def _speak_last() -> None:
-    for speak in _last_words:
-        speak()
+def leave(*, lifespan: bool = False) -> bool:
+    """Flush as the last thing in this process, or in its ASGI lifespan (see `flush`)."""
+    for pid, in_lifespan, speak in _last_words:
+        if pid == os.getpid() and (in_lifespan or not lifespan):
+            speak()
+    return flush()
 
 
 def _here() -> _Exit:
@@ -127,7 +130,7 @@ def register() -> None:
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         # A low priority: after the application's own finalizers, whose records still have to leave.
-        util.Finalize(None, flush, exitpriority=-100)
+        util.Finalize(None, leave, exitpriority=-100)
     _register_celery()
     _register_uwsgi()
     _register_gunicorn()
@@ -140,7 +143,7 @@ def _register_celery() -> None:
 
 
 def _on_celery_shutdown(**_: Any) -> None:
-    flush()
+    leave()
 
 
 def _register_uwsgi() -> None:
@@ -158,7 +161,7 @@ def _uwsgi_exit() -> None:
     previous = getattr(_uwsgi_exit, "previous", None)
     if callable(previous):
         previous()
-    flush()
+    leave()
 
 
 def _register_gunicorn() -> None:
@@ -217,9 +220,7 @@ class _Handler:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Mark the process as leaving, flush, and go on to the handler that was there."""
         _here().draining = True
-        if not callable(self.previous):
-            _speak_last()
-        flush()
+        (flush if callable(self.previous) else leave)()
         self.go_on(number, frame)
 
     def go_on(self, number: int, frame: FrameType | None) -> None:
@@ -253,7 +254,7 @@ class _Abort(_Handler):
         leaving.cause, leaving.draining = TIMEOUT, True
         forks.mark(TIMEOUT)
         if not callable(self.previous):
-            flush()
+            leave()
         # A sync worker's handler raises SystemExit here: the request ends with its stack, then comes the flush.
         self.go_on(number, frame)
         flush()
@@ -289,10 +290,9 @@ def _at_exit() -> None:
     try:
         if _last_will is not None and forks.current() is None:
             _last_will()
-        _speak_last()
     except Exception:
         _logger.exception("what the workers left could not be reported")
-    flush()
+    leave()
 
 
 atexit.register(_at_exit)

@@ -152,7 +152,7 @@ class ASGIMiddleware:
             if kind == "lifespan.startup.complete":
                 self._lifespan = True
             elif kind.startswith("lifespan.shutdown."):
-                exits.flush()
+                exits.leave(lifespan=True)
             await send(message)
 
         await self.app(scope, watch_receive, watch_send)

@@ -34,6 +34,7 @@ from otelfork.delivery.outbox import Outbox
 from otelfork.exporters.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
 from otelfork.build.plans import Plan
 from otelfork.build.recovery import Recovery
+from otelfork.build.server import ServerMetrics
 from otelfork.settings import BatchSettings, Environment
 from otelfork.exporters.spooling import NAMES, SpooledStream, Writer
 from otelfork.delivery.streams import Fan, Stream
@@ -80,6 +81,9 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     figures.observe(generation.meter_provider.get_meter(SCOPE), complaints.totals)
     if board is not None:
         _look_after_the_dead(generation, board, resource)
+        figures.observe_missed(generation.meter_provider.get_meter(SCOPE), lambda: board.missed)
+        for reader in readers:
+            reader.beside = ServerMetrics(board, resource.detected, delta=settings.temporality == "delta")
     if writer is not None:
         _look_after_the_spool(generation, writer)
     return generation

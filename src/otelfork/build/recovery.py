@@ -1,4 +1,5 @@
-"""The requests whose workers were killed: found on the scoreboard by whoever lives, and sent as spans with their own ids.
+"""The workers that were killed, and the requests that they were busy with: found on the scoreboard by whoever lives, and sent as
+spans with their own ids.
 
 Sending is at least once: a row is cleared when its span was delivered, and a repeat carries the same trace and span id.
 """
@@ -7,28 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
-from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from otelfork import semconv
+from otelfork.build import lost
+from otelfork.run.ends import UNKNOWN
 from otelfork.run.boardfile import Orphan
-from otelfork.request import naming
 from otelfork.request.instruments import SCOPE
 
 if TYPE_CHECKING:
     from otelfork.run.scoreboard import Scoreboard
 
-UNKNOWN = "unknown"
-"""`error.type` where nobody could see how the worker ended: only its parent is told, and no code of ours runs there."""
-HEARTBEAT = "otelfork.worker.last_heartbeat"
-RECOVERED = "otelfork.recovered"
 _SWEEP_SECONDS = 1.0
 _RETRY_SECONDS = 15.0
 _logger = logging.getLogger("otelfork")
@@ -85,55 +80,19 @@ class Recovery:
 
     def _send(self, orphans: Sequence[Orphan]) -> bool:
         """Count the orphans, and send the sampled ones as spans; tell whether that succeeded."""
-        for orphan in orphans:
+        requests = [orphan for orphan in orphans if not orphan.worker]
+        for orphan in requests:
             if orphan.span_id not in self._counted:
                 self._counted.add(orphan.span_id)
                 self._counter.add(1, {semconv.ERROR_TYPE: orphan.ended or UNKNOWN})
-        spans = [self._span(orphan) for orphan in orphans if orphan.sampled]
+        spans = [lost.span(orphan, self._resource()) for orphan in orphans if orphan.sampled]
         if spans and not self._deliver(spans):
             return False
         self._counted.clear()
-        _logger.warning(
-            "%d request(s) were running in workers that were killed: %s",
-            len(orphans),
-            ", ".join(sorted({f"pid {orphan.pid}: {orphan.method} {orphan.path}" for orphan in orphans})[:5]),
-        )
+        if requests:
+            _logger.warning(
+                "%d request(s) were running in workers that were killed: %s",
+                len(requests),
+                ", ".join(sorted({f"pid {each.pid}: {each.method} {each.path}" for each in requests})[:5]),
+            )
         return True
-
-    def _span(self, orphan: Orphan) -> ReadableSpan:
-        flags = TraceFlags(TraceFlags.SAMPLED)
-        context = SpanContext(orphan.trace_id, orphan.span_id, is_remote=False, trace_flags=flags)
-        parent = None
-        if orphan.parent_id:
-            parent = SpanContext(orphan.trace_id, orphan.parent_id, is_remote=True, trace_flags=flags)
-        name, attributes = self._described(orphan)
-        return ReadableSpan(
-            name=name,
-            context=context,
-            parent=parent,
-            kind=SpanKind.SERVER,
-            resource=self._resource_of(orphan),
-            attributes=attributes,
-            status=Status(StatusCode.ERROR, f"the worker (pid {orphan.pid}) ended while it handled this request"),
-            start_time=orphan.start,
-            end_time=max(orphan.start, orphan.heartbeat),
-            instrumentation_scope=InstrumentationScope(SCOPE, schema_url=semconv.SCHEMA_URL),
-        )
-
-    @staticmethod
-    def _described(orphan: Orphan) -> tuple[str, dict[str, Any]]:
-        """Return the span's name and attributes, with the names of a server's instrumentor where one is on."""
-        found = {
-            semconv.HTTP_REQUEST_METHOD: orphan.method,
-            semconv.URL_PATH: orphan.path,
-            semconv.ERROR_TYPE: orphan.ended or UNKNOWN,
-            RECOVERED: True,
-            HEARTBEAT: orphan.heartbeat,
-        }
-        names = naming.current
-        return (orphan.method, found) if names is None else names.recovered(orphan.method, found)
-
-    def _resource_of(self, orphan: Orphan) -> Resource:
-        own = self._resource()
-        instance = str(uuid.uuid5(uuid.UUID(bytes=orphan.bits), f"slot {orphan.slot}"))
-        return own.merge(Resource({"process.pid": orphan.pid, "worker.id": orphan.slot, SERVICE_INSTANCE_ID: instance}))

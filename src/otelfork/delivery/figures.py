@@ -39,6 +39,16 @@ def observe_spool(meter: Meter, inherited: Callable[[], int], repeated: Callable
         meter.create_observable_counter(name, callbacks=[_positive(value)], unit="{record}", description=description)
 
 
+def observe_missed(meter: Meter, missed: Callable[[], int]) -> None:
+    """Make the counter of requests that had no row on the scoreboard: a kill would not show them."""
+    meter.create_observable_counter(
+        "otelfork.scoreboard.requests.missed",
+        callbacks=[_positive(missed)],
+        unit="{request}",
+        description="Requests that found no row on the scoreboard (OTELFORK_REQUEST_ROWS).",
+    )
+
+
 def _positive(value: Callable[[], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(found) for found in (value(),) if found]
 

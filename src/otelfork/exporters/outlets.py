@@ -11,13 +11,14 @@ import math
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk import metrics
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.metrics import view
-from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader, MetricsData, ResourceMetrics
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
@@ -99,25 +100,40 @@ class OutboxReader(MetricReader):
         self._complaints = complaints
         self._exporter: Exporter[Any] | None = None
         self._delivered = True
+        self._received = False
         self._deadline = math.inf
         # A cumulative collection is repeated by the next one; a delta would be lost with it.
         self._keeps = _KEPT_DELTAS if settings.temporality != "cumulative" else 0
         self._owed: deque[Any] = deque()
         self.backoff = Backoff()
+        self.beside: Callable[[], ResourceMetrics | None] = lambda: None
+        """What else is told with each collection: the figures of a resource that is not this process's."""
 
     def collect_and_export(self, timeout: float) -> bool:
         """Collect and export once; seconds. A failure is counted and said by the complaints; nothing is raised."""
         self._delivered = True
         self._deadline = time.monotonic() + timeout
+        self._received = False
         try:
             self.collect(timeout_millis=timeout * 1000)
+            if not self._received:
+                self._receive_metrics(MetricsData([]))
         except (Exception, SystemExit) as error:
             self._delivered = False
             self._complaints.failed("metric collections", self, 1, [f"{type(error).__name__}: {error}"])
         return self._delivered
 
     def _receive_metrics(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> None:
-        self._owed.append(metrics_data)
+        self._received = True
+        try:
+            beside = self.beside()
+        except Exception:
+            _logger.exception("the server's figures could not be told; the process's own are")
+            beside = None
+        if beside is not None:
+            metrics_data = MetricsData([*metrics_data.resource_metrics, beside])
+        if metrics_data.resource_metrics:
+            self._owed.append(metrics_data)
         while self._owed:
             delivered = self._export(self._owed[0])
             if delivered is None:

@@ -11,6 +11,7 @@ import mmap
 import time
 from typing import TYPE_CHECKING
 
+from otelfork.run import names
 from otelfork.run.boardfile import (
     COUNTED,
     END,
@@ -31,14 +32,12 @@ from otelfork.run.boardfile import (
     Owner,
     running,
 )
+from otelfork.run.ends import TIMEOUT, UNKNOWN
 
 if TYPE_CHECKING:
     from otelfork.run.store import Store
     from otelfork.run.tally import Tally
 
-TIMEOUT, UNKNOWN = "timeout", "unknown"
-EXITS = "exit:"
-"""Prefix of the tally's names for ended workers; what follows is how."""
 _LEFT = {RUNNING: ORPHANED, WORKING: LOST}
 _SECOND = 1_000_000_000
 _BEAT = 2 * _SECOND
@@ -67,7 +66,7 @@ def count(owner: Owner, ended: str, tally: Tally) -> None:
     """Count how a worker ended, unless that was done."""
     if owner.flags & WORKER and not owner.flags & COUNTED:
         with contextlib.suppress(OSError):
-            tally.add({EXITS + (ended or UNKNOWN): 1})
+            tally.add({names.EXITS + (ended or UNKNOWN): 1})
 
 
 def note(slot: int, content: bytes, store: Store, tally: Tally) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import final
 
-from otelfork.run import deaths, runs
+from otelfork.run import deaths, names, runs
 from otelfork.run.boardfile import (
     BEYOND,
     COUNTED,
@@ -47,9 +47,6 @@ from otelfork.run.census import Census, take
 from otelfork.run.locks import TRIES, SlotLocks
 from otelfork.run.store import Store
 from otelfork.run.tally import Tally
-
-STARTS = "starts"
-"""The tally's name for workers that began."""
 
 
 class NoScoreboard(Exception):  # noqa: N818 - a state of the machine, not an error of anybody
@@ -108,6 +105,11 @@ class Scoreboard:
     def bits(self) -> bytes:
         """The random bits of the run."""
         return self._store.bits
+
+    @property
+    def created(self) -> int:
+        """When the run's file was made; wall clock, nanoseconds."""
+        return self._store.created
 
     @property
     def instance_id(self) -> str:
@@ -186,14 +188,18 @@ class Scoreboard:
         self._map[SERVER : SERVER + SERVER_BYTES] = server.encode()[:SERVER_BYTES].ljust(SERVER_BYTES, b"\0")
         U32.pack_into(self._map, LIMIT, limit)
         U32.pack_into(self._map, FLAGS, WORKER | (SUPERVISED if supervised else 0))
-        self.tally.add({STARTS: 1})
+        self.tally.add({names.STARTS: 1})
+
+    def booted(self, seconds: float) -> None:
+        """Count how long this worker's start took."""
+        self.tally.add(names.of_boot(seconds))
 
     def retire(self, ended: str) -> None:
         """Note that this worker ends cleanly: its span has ended, and only the last flush is to come."""
         flags = Owner.read(self._map[: SLOT.size]).flags
         U32.pack_into(self._map, FLAGS, flags | ENDED | COUNTED)
         self.end(self._worker)
-        self.tally.add({deaths.EXITS + ended: 1})
+        self.tally.add({names.EXITS + ended: 1})
 
     def census(self) -> Census:
         """Count the living workers of the run and the requests that they are busy with."""

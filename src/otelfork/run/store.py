@@ -23,13 +23,14 @@ class Store:
         rows: request rows per slot, in a file that has to be made; else the file's own number counts.
     """
 
-    __slots__ = ("bits", "path", "rows", "slot_size")
+    __slots__ = ("bits", "created", "path", "rows", "slot_size")
 
     def __init__(self, path: Path, rows: int) -> None:
         self.path = path
         self.rows = rows
         self.slot_size = -(-(rows + 2) * ROW // PAGE) * PAGE  # the header, the requests, and the worker itself
         self.bits = b""
+        self.created = 0
 
     def open(self, service: str) -> None:
         """Make the file if this process is the run's first, and read what it says of itself."""
@@ -37,11 +38,11 @@ class Store:
         try:
             content = os.pread(board, HEADER.size, 0)
             if len(content) == HEADER.size and content.startswith(MAGIC):
-                _, self.bits, self.rows, self.slot_size, *_ = HEADER.unpack(content)
+                _, self.bits, self.rows, self.slot_size, self.created, _ = HEADER.unpack(content)
                 return
-            self.bits = os.urandom(16)
+            self.bits, self.created = os.urandom(16), time.time_ns()
             os.posix_fallocate(board, 0, PAGE)
-            made = (MAGIC, self.bits, self.rows, self.slot_size, time.time_ns(), service.encode()[:128])
+            made = (MAGIC, self.bits, self.rows, self.slot_size, self.created, service.encode()[:128])
             os.pwrite(board, HEADER.pack(*made), 0)
         finally:
             os.close(board)

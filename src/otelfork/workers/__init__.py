@@ -6,7 +6,7 @@ and no SDK.
 
 from __future__ import annotations
 
-from otelfork.workers.life import begin, end, ready
+from otelfork.workers.life import begin, end, ready, volunteer
 from otelfork.workers.masters import departed, supervise
 
-__all__ = ["begin", "departed", "end", "ready", "supervise"]
+__all__ = ["begin", "departed", "end", "ready", "supervise", "volunteer"]

@@ -1,72 +1,181 @@
-"""One worker process from its start to its end: a span of its own."""
+"""One worker process from its start to its end: a span of its own, noted on the scoreboard, where it survives a kill."""
 
 from __future__ import annotations
 
 import logging
 import os
+import time
+from typing import Any, Protocol, final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, Status, StatusCode
 
-from otelfork import forks
+from otelfork import exits, forks, semconv
+from otelfork.run import runs
+from otelfork.settings import SettingsError
+from otelfork.settings.workers import WorkerSettings
 from otelfork.version import __version__
+from otelfork.workers import gauges, masters, names
 
 SCOPE = "otelfork"
-STARTED, STOPPED = "worker.start", "worker.shutdown"
 _logger = logging.getLogger("otelfork")
 
 
-class _Worker:
+class Board(Protocol):
+    """Where workers are noted (see `run.scoreboard.Scoreboard`)."""
+
+    slot: int
+    generation: int
+
+    def enlist(
+        self, server: str, trace_id: int, span_id: int, flags: int, start: int, *, supervised: bool, limit: int
+    ) -> None:
+        """Note a worker and its span."""
+
+    def booted(self, seconds: float) -> None:
+        """Count how long a worker's start took."""
+
+    def retire(self, ended: str) -> None:
+        """Note a clean end."""
+
+
+@final
+class Worker:
     """What is known of this process as a worker; one per process."""
 
-    __slots__ = ("ended", "pid", "server", "span")
+    __slots__ = ("board", "booted", "ended", "pid", "server", "span")
 
-    def __init__(self, server: str, span: Span) -> None:
+    def __init__(self, server: str, span: Span, board: Board | None) -> None:
         self.pid = os.getpid()
         self.server = server
         self.span = span
+        self.board = board
+        self.booted = False
         self.ended = False
 
 
-_worker: _Worker | None = None
+_worker: Worker | None = None
+_refused = 0
+"""The process that was told to leave its life alone."""
 
 
-def begin(server: str) -> None:
+def current() -> Worker | None:
+    """Return this process as a worker; None where it is none."""
+    return _worker if _worker is not None and _worker.pid == os.getpid() else None
+
+
+def begin(server: str, *, limit: float = 0, lifespan: bool = False) -> None:
     """Note that this process is a worker of `server` ("gunicorn", "uwsgi"), right after its start: a first use.
 
-    Opens the span `{server}.worker`. The first call in a process counts. Never raises.
+    Opens the span `{server}.worker`, unless OTELFORK_WORKERS=false. The first call in a process counts. Never raises.
+
+    Args:
+        server: a short name in lower case, the prefix of what is recorded.
+        limit: seconds after which the server kills a worker for the request that it is busy with (uWSGI's harakiri), where nobody
+            but the server will know: a death past it is told as a timeout.
+        lifespan: whether the end of the ASGI lifespan is the last that this process will see of itself (uvicorn).
     """
-    global _worker
+    global _worker, _refused
+    pid = os.getpid()
+    if current() is not None or _refused == pid:
+        return
     try:
-        if _worker is not None and _worker.pid == os.getpid():
+        generation: Any = forks.ensure()
+        settings = _settings()
+        if generation is None or settings.wanted is False:
+            _refused = pid
             return
-        board = getattr(forks.ensure(), "board", None)
-        attributes = {"worker.pid": os.getpid(), **({} if board is None else {"worker.id": board.slot})}
-        tracer = trace.get_tracer(SCOPE, __version__)
-        span = tracer.start_span(f"{server}.worker", context=Context(), attributes=attributes)
-        span.add_event(STARTED)
-        _worker = _Worker(server, span)
+        _worker = _born(server, getattr(generation, "board", None), round(limit))
+        exits.before_last_flush(end, lifespan=lifespan)
+        if settings.gauges:
+            gauges.start(server, _identity(_worker.board))
     except Exception:
         _logger.exception("the worker's own telemetry could not begin")
 
 
+def volunteer(server: str, *, limit: float = 0, lifespan: bool = False) -> None:
+    """Begin, where a variable asks for the life of workers: for an application that was wrapped and a server that was not."""
+    if _settings().asked_for:
+        begin(server, limit=limit, lifespan=lifespan)
+
+
 def ready() -> None:
-    """Note that this worker could answer requests from now on: its boot is over. Never raises."""
+    """Note that this worker could answer requests from now on: its boot is over. The first call counts. Never raises."""
+    worker = current()
+    if worker is None or worker.booted:
+        return
+    worker.booted = True
+    try:
+        seconds = _age()
+        if seconds is not None and worker.board is not None:
+            worker.board.booted(seconds)
+    except Exception:
+        _logger.exception("the worker's boot could not be noted")
 
 
 def end(reason: str | None = None) -> None:
     """Note that this worker ends cleanly; before the process's last flush. The first call counts. Never raises.
 
     Args:
-        reason: why, where the server knows: "recycled" (it left by itself and a successor comes), "stopped" (it was told to).
+        reason: why, where the server knows: "recycled" (it left by itself and a successor comes), "stopped" (it was told to),
+            "timeout". Else "stopped" if this process saw the signal, and "exited".
     """
-    worker = _worker
-    if worker is None or worker.pid != os.getpid() or worker.ended:
+    worker = current()
+    if worker is None or worker.ended:
         return
     worker.ended = True
+    told = reason or exits.cause() or (names.STOPPED_BY_SERVER if exits.draining() else names.LEFT)
     try:
-        worker.span.add_event(STOPPED, {"worker.end": reason} if reason else None)
+        worker.span.set_attribute(names.REASON, told)
+        worker.span.add_event(names.STOPPED, {names.REASON: told})
+        if told in names.FAILURES:
+            worker.span.set_attribute(semconv.ERROR_TYPE, told)
+            worker.span.set_status(Status(StatusCode.ERROR, f"the worker ended by {told}"))
         worker.span.end()
+        if worker.board is not None:
+            worker.board.retire(told)
     except Exception:
-        _logger.exception("the worker's span could not be ended")
+        _logger.exception("the worker's end could not be noted")
+
+
+def _settings() -> WorkerSettings:
+    try:
+        return WorkerSettings.read()
+    except SettingsError as error:
+        _logger.error("%s; the life of workers is recorded as if it were not set", error)
+        return WorkerSettings()
+
+
+def _born(server: str, board: Board | None, limit: int) -> Worker:
+    start = time.time_ns()
+    span = trace.get_tracer(SCOPE, __version__, schema_url=semconv.SCHEMA_URL).start_span(
+        f"{server}.worker", context=Context(), attributes=_identity(board), start_time=start
+    )
+    if board is not None:
+        span.set_attribute(names.GENERATION, board.generation)
+        seen = span.get_span_context()
+        board.enlist(
+            server,
+            seen.trace_id,
+            seen.span_id,
+            seen.trace_flags,
+            start,
+            supervised=masters.supervised(),
+            limit=limit,
+        )
+    span.add_event(names.STARTED, timestamp=start)
+    return Worker(server, span, board)
+
+
+def _identity(board: Board | None) -> dict[str, int]:
+    """Return pid and slot; a process without a place on a scoreboard has no slot."""
+    return {names.PID: os.getpid(), **({} if board is None else {names.ID: board.slot})}
+
+
+def _age() -> float | None:
+    """Return the seconds since this process was forked or spawned; None where the system does not tell."""
+    ticks = runs.start_time(os.getpid())
+    if not ticks or not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))

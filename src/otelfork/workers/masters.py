@@ -6,33 +6,54 @@ import logging
 import os
 import signal
 
+from otelfork.run import ends, runs
+from otelfork.settings import SettingsError
+from otelfork.settings.run import RunSettings
+
 _logger = logging.getLogger("otelfork")
+_supervised = False
 
 
 def supervise() -> None:
     """Call in a master before it forks workers, if it will call `departed` for each that dies.
 
-    Workers tell survivors by it to wait a moment for the master's word before they report a death as unknown.
+    Survivors learn by it to wait a moment for the master's word before they report a death as unknown.
     """
+    global _supervised
+    _supervised = True
+
+
+def supervised() -> bool:
+    """Tell whether this process, or the master that forked it, has called `supervise`."""
+    return _supervised
 
 
 def departed(pid: int, *, status: int | None, timed_out: bool = False) -> None:
-    """Note how a worker ended, for whoever reports what it left. Never raises.
+    """Note on the scoreboard how a worker ended, for whoever reports what it left. Never raises, builds nothing.
 
     Args:
         pid: the worker that is dead.
         status: as `os.waitpid` returned it; None where it is not known.
         timed_out: whether the master killed it for not answering in time.
     """
-    _logger.debug("worker %d is gone: %s", pid, how_it_ended(status, timed_out=timed_out) or "unknown")
+    try:
+        settings = RunSettings.read()
+        if not settings.enabled:
+            return
+        # Not at the top: the room needs POSIX locks.
+        from otelfork.run.notes import note_death
+
+        note_death(settings.directories, pid, how_it_ended(status, timed_out=timed_out), runs.namespace())
+    except (ImportError, OSError, SettingsError) as error:
+        _logger.warning("how worker %d ended could not be noted: %s", pid, error)
 
 
 def how_it_ended(status: int | None, *, timed_out: bool = False) -> str:
-    """Return the `error.type` of what a dead worker left: `timeout`, the signal's name, `exit code N`, or "" for unknown."""
+    """Return the `error.type` of what a dead worker left: `timeout`, the signal's name, `exit code N`, or `unknown`."""
     if timed_out:
-        return "timeout"
+        return ends.TIMEOUT
     if status is None:
-        return ""
+        return ends.UNKNOWN
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exit code {code}"

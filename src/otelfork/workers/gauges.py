@@ -1,0 +1,84 @@
+"""Processor and memory of this worker as gauges, by psutil.
+
+A `psutil.Process` that was made before a fork goes on telling the parent's figures, so each worker makes its own, and a process
+that is forked from a worker tells nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, final
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from otelfork import semconv
+from otelfork.version import __version__
+
+_SCOPE = "otelfork"
+_SHORTEST_SECONDS = 0.5
+"""Two readers that collect at the same moment are told the same: a share of so short a time is noise."""
+_logger = logging.getLogger("otelfork")
+
+
+def start(server: str, identity: Mapping[str, int]) -> None:
+    """Make the gauges `{server}.worker.cpu.percent` and `{server}.worker.memory.rss` of this process.
+
+    Args:
+        server: their prefix.
+        identity: the attributes of each point.
+    """
+    try:
+        import psutil
+    except ImportError:
+        _logger.error(
+            "OTEL_GUNICORN_TRACE_WORKERS=true needs the extra: pip install 'otelfork[gunicorn]'; there are no gauges"
+        )
+        return
+    figures = Figures(psutil.Process(os.getpid()))
+    meter = metrics.get_meter(_SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+    for name, unit, description, read in (
+        (
+            "cpu.percent",
+            "%",
+            "Processor time of the worker, as a share of one processor, since the last time.",
+            figures.cpu,
+        ),
+        ("memory.rss", "By", "Memory of the worker that is not swapped out.", figures.memory),
+    ):
+        meter.create_observable_gauge(
+            f"{server}.worker.{name}", callbacks=[_callback(read, dict(identity))], unit=unit, description=description
+        )
+
+
+@final
+class Figures:
+    """What a process uses."""
+
+    __slots__ = ("_cpu", "_process", "_read_at")
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        self._read_at = time.monotonic()
+        self._cpu = float(process.cpu_percent())  # the first reading is the beginning of the first interval
+
+    def cpu(self) -> float:
+        """Return the percentage of one processor since the last reading; of several, more than 100."""
+        now = time.monotonic()
+        if now - self._read_at >= _SHORTEST_SECONDS:
+            self._cpu, self._read_at = float(self._process.cpu_percent()), now
+        return self._cpu
+
+    def memory(self) -> int:
+        """Return bytes."""
+        return int(self._process.memory_info().rss)
+
+
+def _callback(
+    read: Callable[[], float], attributes: Mapping[str, int]
+) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    pid = os.getpid()
+    return lambda _: [Observation(read(), attributes)] if os.getpid() == pid else ()
