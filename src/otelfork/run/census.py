@@ -11,7 +11,7 @@ from otelfork.run.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many workers there are, and how many requests they are busy with."""
+    """How many workers there are, those that are about to leave not counted, and how many requests all are busy with."""
 
     busy: int
     idle: int
@@ -29,15 +29,13 @@ def take(own: int, content: bytes, store: Store, locks: SlotLocks) -> Census:
         store: the board.
         locks: its locks.
     """
-    others = {slot: found for slot in range(store.slots()) if slot != own and (found := _living(slot, store, locks))}
-    staying = {slot for slot, found in {**others, own: content}.items() if not Owner.read(found).flags & ENDED}
-    requests = [len(running(found)) + Owner.read(found).beyond for found in (*others.values(), content)]
-    return Census(
-        busy=sum(1 for number in requests if number),
-        idle=sum(1 for number in requests if not number),
-        requests=sum(requests),
-        first=min(staying) == own if staying else True,
-    )
+    living = {slot: found for slot in range(store.slots()) if slot != own and (found := _living(slot, store, locks))}
+    living[own] = content
+    requests = {slot: len(running(found)) + Owner.read(found).beyond for slot, found in living.items()}
+    staying = {slot for slot, found in living.items() if not Owner.read(found).flags & ENDED}
+    busy = sum(1 for slot in staying if requests[slot])
+    first = min(staying) == own if staying else True
+    return Census(busy, len(staying) - busy, sum(requests.values()), first)
 
 
 def _living(slot: int, store: Store, locks: SlotLocks) -> bytes:
