@@ -154,6 +154,12 @@ def test_a_responsenever_completed_is_an_error(recording: Recording) -> None:
     assert expected == recording.attributes["error.type"]
 
 
+def test_a_path_that_is_no_text_is_recorded_all_the_same(recording: Recording) -> None:
+    """A lone surrogate, from a server that decodes carelessly, costs no request its span."""
+    call_asgi(recording.asgi(sending(START, body())), scope(path="/\udcff", raw_path=None))
+    assert "/%3F" == recording.attributes["url.path"]
+
+
 def test_unknown_scope_types_pass_untouched(recording: Recording) -> None:
     """A scope of a type that nobody knows yet reaches the application itself, with the server's own callables."""
     seen: list[Any] = []

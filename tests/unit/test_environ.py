@@ -41,11 +41,13 @@ class Source:
         (lambda source: None, 0),
     ],
 )
-@pytest.mark.parametrize("framing", [{"CONTENT_LENGTH": "6"}, {"HTTP_TRANSFER_ENCODING": "chunked"}])
+@pytest.mark.parametrize(
+    "framing", [{"CONTENT_LENGTH": "6"}, {"HTTP_TRANSFER_ENCODING": "chunked"}, {"SERVER_PROTOCOL": "HTTP/2"}]
+)
 def test_the_request_s_body_is_counted_as_it_is_read(
     recording: Recording, framing: dict[str, str], read: Callable[[Any], Any], size: int
 ) -> None:
-    """The size of a request's body is what the application took of it, announced or chunked."""
+    """The size of a request's body is what the application took of it, announced, chunked, or framed by HTTP/2."""
 
     def app(given: dict[str, Any], start_response: Any) -> list[bytes]:
         read(given["wsgi.input"])

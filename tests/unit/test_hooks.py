@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from tests.unit.recording import (
     START,
     Recording,
@@ -70,6 +71,22 @@ def test_the_asgi_hooks_have_contrib_s_arguments(recording: Recording) -> None:
         ("GET", "http", "http.response.body"),
     ]
     assert expected == seen
+
+
+def test_in_each_hook_the_request_s_span_is_current(recording: Recording) -> None:
+    """A hook may ask for the current span, or add baggage-like facts of it, as with contrib's middlewares."""
+    seen: list[bool] = []
+
+    def hook(span: trace.Span, *_: Any) -> None:
+        seen.append(trace.get_current_span() is span)
+
+    async def app(given: dict[str, Any], receive: Any, send: Any) -> None:
+        await receive()
+        await sending(START, body())(given, receive, send)
+
+    call_wsgi(recording.wsgi(plain, request_hook=hook, response_hook=hook))
+    call_asgi(recording.asgi(app, server_request_hook=hook, client_request_hook=hook, client_response_hook=hook))
+    assert ([True] * 6, trace.INVALID_SPAN) == (seen, trace.get_current_span())
 
 
 def test_default_span_details_name_the_span(recording: Recording) -> None:

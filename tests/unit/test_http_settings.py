@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from opentelemetry.util.http import ExcludeList
 
 from otelfork.settings import SettingsError
 from otelfork.settings.environment import Environment
@@ -50,6 +51,12 @@ def test_an_argument_wins_over_its_variable() -> None:
     settings = load(env={"OTEL_PYTHON_EXCLUDED_URLS": "a"}, excluded_urls="b")
     expected = "(?:b)"
     assert expected == (settings.excluded and settings.excluded.pattern)
+
+
+def test_contrib_s_list_of_excluded_urls_is_taken() -> None:
+    """Who comes from contrib has an `ExcludeList` perhaps: it decides as it did there."""
+    excluded = load(excluded_urls=ExcludeList(["health$"])).excluded
+    assert [True, False] == [bool(excluded.search(url)) for url in ("http://shop/health", "http://shop/healthy")]
 
 
 @pytest.mark.parametrize(

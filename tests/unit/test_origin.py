@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind
 from tests.unit.recording import call_asgi, call_wsgi, environ, plain, scope, sending_plain
 
-from otelfork import OtelMiddleware
+from otelfork import OtelMiddleware, bootstrap, forks
 from otelfork.testing import capture
 
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -59,12 +59,15 @@ def theirs(sampler: Any) -> Iterator[World]:
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     meters = MeterProvider([reader], shutdown_on_exit=False)
 
-    def metrics() -> list[Any]:
-        data = reader.get_metrics_data()
-        resources = data.resource_metrics if data else ()
-        return [metric for r in resources for inner in r.scope_metrics for metric in inner.metrics]
+    arguments = {"tracer_provider": tracers, "meter_provider": meters}
+    yield World(arguments, exporter.get_finished_spans, lambda: measured(reader))
 
-    yield World({"tracer_provider": tracers, "meter_provider": meters}, exporter.get_finished_spans, metrics)
+
+def measured(reader: InMemoryMetricReader) -> list[Any]:
+    """Collect all metrics."""
+    data = reader.get_metrics_data()
+    resources = data.resource_metrics if data else ()
+    return [metric for resource in resources for inner in resource.scope_metrics for metric in inner.metrics]
 
 
 def serve_wsgi(app: Any, traceparent: str, path: str = "/x") -> None:
@@ -190,6 +193,69 @@ def test_the_mark_of_an_outer_span_reaches_other_tasks(sampler: Any) -> None:
         serve_asgi(ContribASGI(tasking), "")
         figures = made.figures
     assert (0 if sampler is ALWAYS_OFF else 1, 1) == figures
+
+
+@contextmanager
+def lane(sampler: Any) -> Iterator[World]:
+    """The providers of this package with its own request lane, which takes no processor of a test's."""
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    with bootstrap.replaced():
+        bootstrap.configure(
+            exporters={"traces": [lambda: exporter], "metrics": [], "logs": []},
+            metric_readers=[lambda: reader],
+            sampler=lambda: sampler,
+        )
+
+        def spans() -> Any:
+            forks.flush(5)
+            return exporter.get_finished_spans()
+
+        yield World({}, spans, lambda: measured(reader))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:starlette.middleware.wsgi is deprecated")
+@pytest.mark.parametrize("sampler", [ALWAYS_OFF, ALWAYS_ON], ids=["unsampled", "sampled"])
+@pytest.mark.parametrize("world", [ours, theirs, lane])
+def test_ours_around_ours_through_an_adapter_counts_once(world: Any, sampler: Any) -> None:
+    """A WSGI application mounted in an ASGI one gets an environ that was made anew, in another thread: one request."""
+    from starlette.applications import Starlette
+    from starlette.middleware.wsgi import WSGIMiddleware
+    from starlette.routing import Mount
+
+    with world(sampler) as made:
+        inner = OtelMiddleware(plain, **made.arguments)
+        app = OtelMiddleware(Starlette(routes=[Mount("/v1", app=WSGIMiddleware(inner))]), **made.arguments)
+        serve_asgi(app, "", "/v1/x")
+        figures = made.figures
+    assert (0 if sampler is ALWAYS_OFF else 1, 1) == figures
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_OFF, ALWAYS_ON], ids=["unsampled", "sampled"])
+@worlds
+@interfaces
+def test_a_context_that_an_ended_request_left_hides_no_request(interface: str, world: Any, sampler: Any) -> None:
+    """uvicorn starts a pipelined request in the context of the one before: the same path again is another request."""
+    left: list[Any] = []
+
+    def remember(given: Any, start_response: Any) -> Any:
+        left.append(context.get_current())
+        return plain(given, start_response)
+
+    async def remembering(given: Any, receive: Any, send: Any) -> None:
+        left.append(context.get_current())
+        await sending_plain(given, receive, send)
+
+    _, _, serve, _ = INTERFACES[interface]
+    with world(sampler) as made:
+        app = OtelMiddleware({"wsgi": remember, "asgi": remembering}[interface], **made.arguments)
+        serve(app, "")
+        token = context.attach(left[0])
+        try:
+            serve(app, "")
+        finally:
+            context.detach(token)
+        figures = made.figures
+    assert (0 if sampler is ALWAYS_OFF else 2, 2) == figures
 
 
 @pytest.mark.parametrize("sampler", [ALWAYS_OFF, ALWAYS_ON], ids=["unsampled", "sampled"])

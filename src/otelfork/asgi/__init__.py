@@ -17,7 +17,7 @@ from otelfork.asgi.scope import GETTER, ASGIApplication, Message, Receive, Scope
 from otelfork.request import frameworks, routes
 from otelfork.request.attributes import full_url
 from otelfork.request.exchange import MARK, Exchange
-from otelfork.request.hooks import Hooks, call, once
+from otelfork.request.hooks import Hooks, call, call_within, once
 from otelfork.request.instruments import Instruments
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.settings.http import HttpSettings
@@ -125,8 +125,9 @@ class ASGIMiddleware:
             details = call("default_span_details", hooks.default_span_details, scope)
         exchange = Exchange(request, scope, GETTER, instruments, settings, find_route=routes.of_scope, details=details)
         scope[MARK] = exchange
-        if hooks.server_request_hook is not None:
-            call("server_request_hook", hooks.server_request_hook, exchange.span, scope)
+        hook = hooks.server_request_hook
+        if hook is not None:
+            call_within(exchange.context, "server_request_hook", hook, exchange.span, scope)
         return exchange
 
     def _start(self, scope: Scope) -> None:

@@ -72,13 +72,17 @@ def raw_path(scope: Mapping[str, Any]) -> str:
     """Return the path as it was sent, with the mount prefix; encoded again where the server gives no raw path."""
     root: str = scope.get("root_path") or ""
     raw: bytes | None = scope.get("raw_path")
-    path = raw.partition(b"?")[0].decode("latin-1") if raw else quote(scope.get("path") or "", _SAFE_IN_PATH)
+    path = raw.partition(b"?")[0].decode("latin-1") if raw else _quoted(scope.get("path") or "")
     if root:
         # Since ASGI 2.4 the path includes the root path; older servers leave it out.
-        prefix = quote(root.rstrip("/"), _SAFE_IN_PATH)
+        prefix = _quoted(root.rstrip("/"))
         if path != prefix and not path.startswith(prefix + "/"):
             return prefix + path
     return path
+
+
+def _quoted(path: str) -> str:
+    return quote(path, _SAFE_IN_PATH, errors="replace")  # a lone surrogate, from a server that decodes carelessly
 
 
 def decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[str, str]]:

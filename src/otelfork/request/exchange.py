@@ -21,8 +21,7 @@ from otelfork.request.capturing import capture
 from otelfork.request.facts import Request, text
 from otelfork.request.hooks import once
 from otelfork.request.instruments import Instruments
-from otelfork.request.origin import parent_context
-from otelfork.request.propagation import with_span
+from otelfork.request.origin import parent_context, recorded
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
@@ -101,7 +100,8 @@ class Exchange:
             self.span = instruments.tracer.start_span(
                 name, context=parent, kind=SpanKind.SERVER, attributes=found, start_time=self._started_wall
             )
-        self.context = with_span(self.span, parent)
+        self.carriers: list[Carrier] = [carrier]
+        self.context = recorded(request, self.carriers, self.span, parent)
         self._instruments = instruments
         self.settings = settings
         self._find_route = find_route
@@ -114,7 +114,6 @@ class Exchange:
         self._renamed = details is not None
         self._error_type: str | None = None
         self._failed: str | None = None
-        self.carriers: list[Carrier] = [carrier]
         self.extra: dict[str, Any] | None = None
         self.received = 0
         self.route: str | None = None
@@ -196,7 +195,7 @@ class Exchange:
         except Exception:
             once("the end of a request could not be recorded", "end")
         finally:
-            self.carriers = []
+            self.carriers.clear()
             try:
                 self.span.end(self._started_wall + elapsed)
             except Exception:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Span
 
 _logger = logging.getLogger("otelfork")
@@ -41,6 +42,15 @@ def call(name: str, hook: Hook, *arguments: object) -> object:
     except Exception:
         once(f"the hook {name} failed", name)
         return None
+
+
+def call_within(context: Context, name: str, hook: Hook, *arguments: object) -> object:
+    """Call a hook with a request's context current, as contrib does: it may ask for the current span."""
+    token = attach(context)
+    try:
+        return call(name, hook, *arguments)
+    finally:
+        detach(token)
 
 
 def once(message: str, key: str) -> None:

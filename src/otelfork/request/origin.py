@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from types import CodeType, FunctionType
 from typing import Any
 from urllib.parse import unquote
@@ -38,8 +38,9 @@ def suppressed() -> bool:
 def traced_outside(request: Request, carrier: Mapping[str, Any], raw_path: Callable[[Any], str]) -> bool:
     """Tell whether another instrumentation around this one records this very request already, sampled or not.
 
-    Either the current span is its SERVER span (the server span of another request that calls this application in-process
-    names another path), or contrib's middleware is further up the stack with this request.
+    Ours may be around it too, behind an adapter between ASGI and WSGI that makes the carrier anew. Another's SERVER span may be the
+    current one (that of another request that calls this application in-process names another path), or contrib's
+    middleware may be further up the stack with this request.
 
     Args:
         request: what was sent.
@@ -48,17 +49,41 @@ def traced_outside(request: Request, carrier: Mapping[str, Any], raw_path: Calla
     """
     if not contexts.get_current():
         return False
+    around = contexts.get_value(RECORDED)
+    if isinstance(around, tuple):
+        ours, running = around
+        if running and (ours.method, ours.path) == (request.method, request.path):
+            return True
     return _is_server_span_of(request, trace.get_current_span()) or _contrib_around(request, carrier, raw_path)
 
 
+def recorded(request: Request, running: Sized, span: trace.Span, context: Context) -> Context:
+    """Return the context of a request that is recorded: with its span, and with itself.
+
+    Args:
+        request: what was sent.
+        running: empty as soon as it is over: servers start a connection's next request in what its last one left.
+        span: its span.
+        context: what it was started in.
+    """
+    return Context({**context, propagation.SPAN_KEY: span, RECORDED: (request, running)})
+
+
 class UnsampledServerSpan(trace.NonRecordingSpan):
-    """A SERVER span that was not sampled, and still says what it was started for: its request is measured all the same."""
+    """A SERVER span that was not sampled, and still says what it was started for: its request is measured all the same.
 
-    kind = SpanKind.SERVER
+    Args:
+        context: its context.
+        request: the attributes that it was started with.
+    """
 
-    def __init__(self, context: trace.SpanContext, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, context: trace.SpanContext, request: Mapping[str, Any]) -> None:
         super().__init__(context)
-        self.attributes = attributes
+        self.request: Mapping[str, Any] | None = request
+
+    def end(self, end_time: int | None = None) -> None:
+        """Forget the request: the span may stay current somewhere, and is nobody's any more."""
+        self.request = None
 
 
 def told(span: trace.Span, kind: SpanKind, attributes: Mapping[str, Any] | None) -> trace.Span:
@@ -69,11 +94,12 @@ def told(span: trace.Span, kind: SpanKind, attributes: Mapping[str, Any] | None)
 
 
 def _is_server_span_of(request: Request, span: trace.Span) -> bool:
-    if getattr(span, "kind", None) is not SpanKind.SERVER:
-        return False
-    if not span.is_recording() and not isinstance(span, UnsampledServerSpan):
-        return False  # ended: an earlier request left it here
-    seen = getattr(span, "attributes", None) or {}
+    if isinstance(span, UnsampledServerSpan) and span.request is not None:
+        seen = span.request
+    elif span.is_recording() and getattr(span, "kind", None) is SpanKind.SERVER:
+        seen = getattr(span, "attributes", None) or {}
+    else:
+        return False  # of no server, or ended: an earlier request left it here
     named = seen.get(semconv.HTTP_REQUEST_METHOD) or seen.get("http.method")
     if named not in {request.method, semconv.OTHER_METHOD} and (named is not None or not request.websocket):
         return False

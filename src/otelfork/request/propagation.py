@@ -21,7 +21,7 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 _KEY = re.compile(r"[a-z0-9][a-z0-9_\-*/@]{0,255}")
 _VALUE = re.compile(r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
 # The API names this key nowhere, but shows it.
-(_SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
+(SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
 _OWS = " \t"
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _KNOWN_FLAGS = trace.TraceFlags.SAMPLED | trace.TraceFlags.RANDOM_TRACE_ID
@@ -142,7 +142,7 @@ def received(carrier: CarrierT, context: Context, getter: Getter[CarrierT]) -> C
 
 def with_span(span: trace.Span, context: Context) -> Context:
     """Return what `trace.set_span_in_context` does, with one copy in place of two."""
-    return Context({**context, _SPAN_KEY: span})
+    return Context({**context, SPAN_KEY: span})
 
 
 def parse_traceparent(header: str) -> tuple[int, int, int] | None:

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from otelfork.settings.environment import Environment, SettingsError
 
@@ -48,11 +48,29 @@ _ENV_CARDINALITY = "OTELFORK_METRIC_CARDINALITY_LIMIT"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
+class ExcludeList(Protocol):
+    """A list of contrib's (`opentelemetry.util.http.ExcludeList`)."""
+
+    def url_disabled(self, url: str) -> bool:
+        """Tell whether a URL is on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A list of contrib's, asked like a pattern."""
+
+    listed: ExcludeList
+
+    def search(self, url: str) -> bool:
+        """Tell whether the URL is on the list."""
+        return self.listed.url_disabled(url)
+
+
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
     """What one middleware needs to know about HTTP. `HttpSettings()` holds the defaults."""
 
-    excluded: re.Pattern[str] | None = None
+    excluded: re.Pattern[str] | Excluded | None = None
     """Searched in the full URL; a request that matches gets neither span nor metrics."""
     known_methods: frozenset[str] | None = None
     """The methods that are not `_OTHER`; None for the conventions' own list."""
@@ -87,7 +105,7 @@ class HttpSettings:
         cls,
         environment: Environment | None = None,
         *,
-        excluded_urls: str | Iterable[str] | None = None,
+        excluded_urls: str | Iterable[str] | ExcludeList | None = None,
         http_capture_headers_server_request: Iterable[str] | None = None,
         http_capture_headers_server_response: Iterable[str] | None = None,
         http_capture_headers_sanitize_fields: Iterable[str] | None = None,
@@ -104,7 +122,8 @@ class HttpSettings:
 
         Args:
             environment: where to read; the process's own by default.
-            excluded_urls: regular expressions, comma-separated or one by one, searched in the full URL.
+            excluded_urls: regular expressions, comma-separated or one by one, searched in the full URL; or contrib's
+                `ExcludeList`.
             http_capture_headers_server_request: names or regular expressions of request headers to record.
             http_capture_headers_server_response: the same for response headers.
             http_capture_headers_sanitize_fields: names whose values are hidden, added to our own list.
@@ -131,7 +150,7 @@ class HttpSettings:
         if header and not _HEADER_NAME.fullmatch(header):
             raise SettingsError(_ENV_TRACE_ID_HEADER, header, "the name of a header")
         return cls(
-            excluded=_pattern(_chosen(excluded_urls, env, *_ENV_EXCLUDED), _ENV_EXCLUDED[-1]),
+            excluded=_excluded(excluded_urls, env),
             known_methods=frozenset(_chosen(known_methods, env, _ENV_METHODS)) or None,
             request_headers=_captured(http_capture_headers_server_request, env, _ENV_REQUEST_HEADERS),
             response_headers=_captured(http_capture_headers_server_response, env, _ENV_RESPONSE_HEADERS),
@@ -145,6 +164,14 @@ class HttpSettings:
             trace_id_header=header,
             cardinality_limit=_limit(cardinality_limit, env),
         )
+
+
+def _excluded(given: str | Iterable[str] | ExcludeList | None, env: Environment) -> re.Pattern[str] | Excluded | None:
+    if given is None or isinstance(given, str | Iterable):
+        return _pattern(_chosen(given, env, *_ENV_EXCLUDED), _ENV_EXCLUDED[-1])
+    if not hasattr(given, "url_disabled"):
+        raise SettingsError("excluded_urls", given, "regular expressions")
+    return Excluded(given)
 
 
 def _chosen(

@@ -15,7 +15,7 @@ from otelfork import exits
 from otelfork.request import frameworks, routes
 from otelfork.request.attributes import full_url
 from otelfork.request.exchange import MARK, Exchange
-from otelfork.request.hooks import Hooks, call, once
+from otelfork.request.hooks import Hooks, call, call_within, once
 from otelfork.request.instruments import Instruments
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.settings.http import HttpSettings
@@ -95,7 +95,7 @@ class WSGIMiddleware:
         watch_input(environ, exchange)
         hook = self._hooks.request_hook
         if hook is not None:
-            call("request_hook", hook, exchange.span, environ)
+            call_within(exchange.context, "request_hook", hook, exchange.span, environ)
         return exchange
 
 

@@ -145,7 +145,9 @@ class Input:
 
 def watch_input(environ: Environ, exchange: Exchange) -> None:
     """Count what the application reads of the request's body, where there can be one."""
-    if environ.get("CONTENT_LENGTH") not in _NO_BODY or "HTTP_TRANSFER_ENCODING" in environ:
+    # HTTP/2 and 3 need not announce a body at all (RFC 9113, section 8.1.1).
+    framed = environ.get("SERVER_PROTOCOL", "").startswith(("HTTP/2", "HTTP/3"))
+    if framed or environ.get("CONTENT_LENGTH") not in _NO_BODY or "HTTP_TRANSFER_ENCODING" in environ:
         source = environ.get("wsgi.input")
         if source is not None:
             environ["wsgi.input"] = Input(source, exchange)
