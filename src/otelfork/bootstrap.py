@@ -31,7 +31,7 @@ from otelfork.run.membership import Membership
 from otelfork.settings import SIGNALS, Settings, SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.logging import LogSettings
-from otelfork.settings.run import RunSettings
+from otelfork.settings.run import RunSettings, refused
 
 _logger = logging.getLogger("otelfork")
 
@@ -60,6 +60,8 @@ class _Bootstrap:
     def __init__(self) -> None:
         self.telemetry: Telemetry | None = None
         self.build: Callable[[], Generation] | None = None
+        self.pending: Callable[[], Callable[[], Generation]] | None = None
+        """Makes `build`, where `start` has put that off."""
         self.guests = Guests()
         self.membership: Membership | None = None
         self.alone = False
@@ -68,9 +70,9 @@ class _Bootstrap:
         self.meter_provider = ProxyMeterProvider(lambda added: self.guests.add_metric_reader(added))  # noqa: PLW0108
         self.logger_provider = ProxyLoggerProvider(lambda added: self.guests.add_log_record_processor(added))  # noqa: PLW0108
 
-    def install(self, settings: Settings, build: Callable[[], Generation]) -> Telemetry:
-        """Make `build` the way every process of this program gets its generation."""
-        self.build = build
+    def install(self, settings: Settings, build: Callable[[], Generation] | None) -> Telemetry:
+        """Make `build` the way every process of this program gets its generation; None where it is still to be planned."""
+        self.build, self.pending = build, None
         self.telemetry = Telemetry(self.tracer_provider, self.meter_provider, self.logger_provider, settings)
         exits.configure(timeout=settings.exit_timeout, signals=settings.signals, last_will=self._last_will)
         forks.install(self.first_use, timeout=settings.exit_timeout)
@@ -85,9 +87,18 @@ class _Bootstrap:
         """Take the free global seats."""
         return seats.take(self.tracer_provider, self.meter_provider, self.logger_provider)
 
+    def plan(self) -> bool:
+        """Make the plan that was put off; tell whether there is one. A setting that cannot be used is said once."""
+        pending, self.pending = self.pending, None
+        try:
+            self.build = self.build if pending is None else pending()
+        except SettingsError as error:
+            complain(error)
+        return self.build is not None
+
     def first_use(self) -> Generation | None:
         """Build this process's generation; installed in `forks`."""
-        if self.build is None:
+        if not self.plan() or self.build is None:
             return None
         foreign = self.take_seats()
         generation = self.build()
@@ -107,15 +118,15 @@ _bootstrap = _Bootstrap()
 @contextmanager
 def replaced() -> Iterator[None]:
     """Let a test configure telemetry anew inside the block, and put back what was configured before."""
-    before = (_bootstrap.telemetry, _bootstrap.build, _bootstrap.guests, _bootstrap.alone)
+    before = (_bootstrap.telemetry, _bootstrap.build, _bootstrap.pending, _bootstrap.guests, _bootstrap.alone)
     _bootstrap.guests, _bootstrap.alone = Guests(), True
     shutdown()
     try:
         yield
     finally:
         shutdown()
-        _bootstrap.telemetry, _bootstrap.build, _bootstrap.guests, _bootstrap.alone = before
-        forks.install(_bootstrap.first_use if _bootstrap.build else None)
+        _bootstrap.telemetry, _bootstrap.build, _bootstrap.pending, _bootstrap.guests, _bootstrap.alone = before
+        forks.install(_bootstrap.first_use if _bootstrap.build or _bootstrap.pending else None)
 
 
 def bind_observables() -> None:
@@ -188,19 +199,17 @@ def ensure_installed() -> bool:
     For the one-line middleware: a bad setting is logged once, and the application runs on untraced.
     """
     if _bootstrap.telemetry is not None:
-        return not _bootstrap.telemetry.settings.disabled
+        return not _bootstrap.telemetry.settings.disabled and _bootstrap.plan()
     try:
         settings = Settings.read()
         if settings.disabled:
             return False
-        build = _build(settings, None)
         logs.install()
-        system.start_metrics(_bootstrap.meter_provider)
+        build = _of_environment(settings)
     except SettingsError as error:
-        _logger.error("%s; the application runs on untraced", error)
+        complain(error)
         return False
     _bootstrap.install(settings, build)
-    _announce(settings)
     return True
 
 
@@ -216,6 +225,42 @@ def check() -> None:
     LogSettings.read()
     HttpSettings.load()
     RunSettings.read()
+
+
+def put_off() -> bool:
+    """Take the free global seats now, and plan the telemetry of the environment with the application or at the first use.
+
+    For zero code: libraries find our providers from the beginning, and exporters import `ssl`, which gevent has to patch first.
+
+    Returns:
+        Whether there is telemetry.
+
+    Raises:
+        SettingsError: a variable cannot be used.
+    """
+    if _bootstrap.telemetry is None:
+        settings = Settings.read()
+        if settings.disabled:
+            return False
+        logs.install()
+        _bootstrap.install(settings, None)
+        _bootstrap.pending = lambda: _of_environment(settings)
+    _bootstrap.take_seats()
+    return forks.installed()
+
+
+def complain(error: SettingsError) -> None:
+    """Say that a setting cannot be used, unless the process that started this one has said just that."""
+    if not refused(str(error)):
+        _logger.error("%s; the application runs on untraced", error)
+
+
+def _of_environment(settings: Settings) -> Callable[[], Generation]:
+    """Plan what the environment says; SettingsError if a variable cannot be used."""
+    build = _build(settings, None)
+    system.start_metrics(_bootstrap.meter_provider)
+    _announce(settings)
+    return build
 
 
 def _build(settings: Settings, providers: Callable[[], Providers] | None, **arguments: Any) -> Callable[[], Generation]:

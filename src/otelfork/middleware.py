@@ -168,7 +168,7 @@ def _http_settings(options: dict[str, Any]) -> tuple[HttpSettings, bool]:
     try:
         return HttpSettings.load(**options), True
     except SettingsError as error:
-        _logger.error("%s; the application runs on untraced", error)
+        bootstrap.complain(error)
         return HttpSettings(), False
 
 

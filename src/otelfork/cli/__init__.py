@@ -1,15 +1,12 @@
-"""The command `otelfork`. Its libraries are the extra `cli`; without it the command says so and ends."""
+"""The command `otelfork`. Its libraries are the extra `cli`, for `run` alone the extra `run`; without them it says so."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-EXTRA_MISSING = 3
-"""The exit status of the command when the extra `cli` is not installed."""
-
-_EXTRA = frozenset({"click", "rich", "httpx", "grpc", "google", "opentelemetry.proto"})
+from otelfork.cli import extra
+from otelfork.cli.extra import EXTRA_MISSING
 
 main: Callable[..., Any]
 """The click group `otelfork`; without the extra, a function that names it and exits with status 3."""
@@ -17,14 +14,13 @@ main: Callable[..., Any]
 try:
     from otelfork.cli.commands import main
 except ModuleNotFoundError as error:
-    _missing = error.name or ""
-    if not any(_missing == name or _missing.startswith(f"{name}.") for name in _EXTRA):
+    _missing = extra.missing(error)
+    if _missing is None:
         raise
 
-    def main(*_: object, **__: object) -> NoReturn:
+    def main(*_: object, **__: object) -> None:
         """Say which extra is missing."""
-        sys.stderr.write(f"otelfork: {_missing} is not installed; run: pip install 'otelfork[cli]'\n")
-        sys.exit(EXTRA_MISSING)
+        extra.refuse(str(_missing))
 
 
 __all__ = ["EXTRA_MISSING", "main"]

@@ -24,7 +24,7 @@ def wrap(app: Any, *, interface: str | None = None, **options: Any) -> Any:
         return app
     try:
         return OtelMiddleware(app, interface=interface, **options)
-    except TypeError as error:
+    except Exception as error:
         _logger.warning("%s; it runs on untraced", error)
         return app
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from otelfork.settings.environment import Environment
 
 RUN_VARIABLE = "OTELFORK_RUN"
+_REFUSED = "OTELFORK_REFUSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +55,13 @@ def _directories(env: Environment) -> tuple[Path, ...]:
 def announce_run(origin: str) -> None:
     """Let the children of this process, forked or spawned, find its run."""
     os.environ.setdefault(RUN_VARIABLE, origin)
+
+
+def announce_refusal(problem: str) -> None:
+    """Let the children of this process, forked or spawned, know which problem of the settings has been said."""
+    os.environ[_REFUSED] = problem
+
+
+def refused(problem: str) -> bool:
+    """Tell whether the process that started this one has said this problem."""
+    return Environment().text(_REFUSED) == problem

@@ -19,15 +19,15 @@ class SystemSettings:
     """Give local root spans the host's figures as attributes."""
 
     @classmethod
-    def read(cls, environment: Environment | None = None) -> SystemSettings:
-        """Read the `OTELFORK_SYSTEM_*` variables.
+    def read(cls, environment: Environment | None = None, *, metrics: bool = False) -> SystemSettings:
+        """Read the `OTELFORK_SYSTEM_*` variables; `metrics` is what holds where the environment says nothing of them.
 
         Raises:
             SettingsError: one is neither true nor false.
         """
         env = environment or Environment()
         return cls(
-            metrics=env.boolean("OTELFORK_SYSTEM_METRICS"),
+            metrics=env.boolean("OTELFORK_SYSTEM_METRICS", default=metrics),
             connections=env.boolean("OTELFORK_SYSTEM_CONNECTIONS"),
             attributes=env.boolean("OTELFORK_SYSTEM_ATTRIBUTES"),
         )

@@ -22,7 +22,23 @@ def start_metrics(meter_provider: MeterProvider) -> None:
         SettingsError: the extra `system` is not installed.
     """
     settings = SystemSettings.read()
-    if not settings.metrics or "metrics" in _started:
+    if settings.metrics:
+        _start(meter_provider, settings)
+
+
+def stand_in(meter_provider: MeterProvider) -> None:
+    """Create the instruments in the place of the installed instrumentation, which zero code activates, unless told not to.
+
+    Raises:
+        SettingsError: the extra `system` is not installed, or a setting cannot be used.
+    """
+    settings = SystemSettings.read(metrics=True)
+    if settings.metrics:
+        _start(meter_provider, settings)
+
+
+def _start(meter_provider: MeterProvider, settings: SystemSettings) -> None:
+    if "metrics" in _started:
         return
     try:
         from otelfork.system.metrics import SystemMetrics
