@@ -36,6 +36,17 @@ MUTATIONS = (
         "the flush on the way out",
         ("gunicorn sync --preload", "gunicorn uvicorn worker --preload", "uwsgi default", "multiprocessing spawn"),
     ),
+    Mutation(
+        "wrapping_off",
+        "the wrapping of what servers load",
+        (
+            "otelfork run gunicorn plain_wsgi",
+            "otelfork run uwsgi --module plain_wsgi",
+            "otelfork run uvicorn plain_asgi",
+            "otelfork run hypercorn plain_asgi",
+            "otelfork run granian --interface asgi plain_asgi",
+        ),
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """The server table: every way to run an application that the project promises to keep true, as plain data.
 
 A row says what to start and what to expect; it must not know how a test drives it. `{python}`, `{uwsgi}`,
-`{programs}`, `{port}` and `{requests}` in a command are filled in when it is started; it runs in a scratch
+`{programs}`, `{bin}`, `{port}` and `{requests}` in a command are filled in when it is started; it runs in a scratch
 folder with `application` on PYTHONPATH.
 """
 
@@ -107,6 +107,59 @@ _UVICORN = ("{python}", "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port
 _GRANIAN = ("{python}", "-m", "granian", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2")
 _HYPERCORN = ("{python}", "-m", "hypercorn", "--bind", "127.0.0.1:{port}", "--workers", "2")
 
+_RUN, _INSTRUMENT = ("{bin}/otelfork", "run"), ("{bin}/opentelemetry-instrument",)
+_NO_CODE = {
+    "gunicorn": ("gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "3"),
+    "uwsgi": (
+        *("uwsgi", "--http-socket", "127.0.0.1:{port}", "--master", "--processes", "3"),
+        *("--enable-threads", "--die-on-term", "--need-app"),
+    ),
+    "uvicorn": ("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2"),
+    "hypercorn": ("hypercorn", "--bind", "127.0.0.1:{port}", "--workers", "2"),
+    "granian": ("granian", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2"),
+}
+
+
+def _zero(way: tuple[str, ...], server: str, *options: str, slow: bool = True, note: str = "") -> Row:
+    """Return a row without a line of code: an application that knows nothing of otelfork, started through a command."""
+    command, *rest = _NO_CODE[server]
+    words = [*options[:-1], options[-1].partition(":")[0]]
+    return Row(
+        name=" ".join((" ".join(way).replace("{bin}/", ""), server, *words)).replace("{programs}/", ""),
+        command=(*way, f"{{bin}}/{command}", *rest, *options),
+        application=PROGRAMS,
+        slow=slow,
+        stop_idle=server == "uwsgi",
+        note=note,
+    )
+
+
+ZERO: tuple[Row, ...] = (
+    _zero(_RUN, "gunicorn", "plain_wsgi:app", slow=False),
+    _zero(_RUN, "gunicorn", "--preload", "plain_wsgi:app"),
+    _zero(_RUN, "gunicorn", "--worker-class", "gevent", "plain_wsgi:app"),
+    _zero(_RUN, "gunicorn", "--worker-class", "asgi", "plain_asgi:app"),
+    _zero(_RUN, "gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker", "plain_asgi:app"),
+    _zero(_RUN, "uwsgi", "--module", "plain_wsgi:app", slow=False),
+    _zero(_RUN, "uwsgi", "--wsgi-file", "{programs}/plain_wsgi.py"),
+    _zero(_RUN, "uwsgi", "--lazy-apps", "--module", "plain_wsgi"),
+    _zero(_RUN, "uwsgi", "--manage-script-name", "--mount", "/items=plain_wsgi:app"),
+    _zero(_RUN, "uvicorn", "plain_asgi:app", slow=False),
+    _zero(_RUN, "uvicorn", "--interface", "wsgi", "plain_wsgi:app"),
+    _zero(_RUN, "hypercorn", "plain_asgi:app"),
+    _zero(_RUN, "hypercorn", "plain_wsgi:app"),
+    _zero(_RUN, "granian", "--interface", "asgi", "plain_asgi:app"),
+    _zero(_RUN, "granian", "--interface", "wsgi", "plain_wsgi:app"),
+    _zero(_INSTRUMENT, "gunicorn", "plain_wsgi:app"),
+    _zero(_INSTRUMENT, "uwsgi", "--module", "plain_wsgi:app"),
+    _zero(_INSTRUMENT, "uvicorn", "plain_asgi:app", slow=False),
+    _zero((*_RUN, *_INSTRUMENT), "uvicorn", "plain_asgi:app", note="one inside the other counts once"),
+    _zero((*_INSTRUMENT, *_RUN), "uvicorn", "plain_asgi:app", note="one inside the other counts once"),
+    _zero(_RUN, "gunicorn", "wsgi_app:app", note="the application has the one line too"),
+    _zero(_RUN, "uvicorn", "asgi_app:app", note="the application has the one line too"),
+)
+"""The same servers on applications that know nothing of otelfork, but for the last two."""
+
 ROWS: tuple[Row, ...] = (
     *_gunicorn("sync", FLASK),
     *_gunicorn("gthread", FLASK, "--threads", "4"),
@@ -184,6 +237,7 @@ ROWS: tuple[Row, ...] = (
     _program("celery prefork", "celery_prefork.py", slow=False),
     _program("os.fork", "os_fork.py", "1", slow=False),
     _program("os.fork nested", "os_fork.py", "2"),
+    *ZERO,
 )
 
 PROTOCOLS = ("http/protobuf", "grpc")

@@ -126,6 +126,7 @@ def serve(
     places = {
         "python": sys.executable,
         "uwsgi": str(Path(sys.executable).with_name("uwsgi")),
+        "bin": str(Path(sys.executable).parent),
         "programs": str(ROOT / "tests/programs"),
         "port": str(port),
         "requests": str(requests),

@@ -73,6 +73,13 @@ def seat_off():
     otelfork.request.instruments.get_tracer_provider = lambda: otelfork.bootstrap._bootstrap.tracer_provider
 
 
+def wrapping_off():
+    """Leave alone what servers load."""
+    import otelfork.servers.applications
+
+    otelfork.servers.applications.wrap = lambda app, **_: app
+
+
 def lateness_off():
     """Build telemetry while the application is imported."""
     import otelfork.forks
