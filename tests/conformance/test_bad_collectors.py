@@ -8,6 +8,7 @@ import pytest
 from tests.conformance.leaving import ask_through
 from tests.conformance.rows import PROGRAMS, Row
 from tests.conformance.serving import serve
+from tests.conformance.statement import DURATION, total
 
 from otelfork.receiver import ALWAYS, HTTP, Receiver
 
@@ -64,3 +65,31 @@ def test_leaving_takes_its_deadline_and_fails_no_request(row: Row, fault: str, t
             server.stop()
     failed = [one.error for one in asked if one.error]
     assert ([], True) == (failed, server.stop_seconds < EXIT_SECONDS + MARGIN), server.stop_seconds
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize(
+    ("row", "hung"),
+    [
+        pytest.param(row, hung, id=f"{row.name}-{hung}", marks=[pytest.mark.slow] * (row is not SERVERS[0]))
+        for row in (SERVERS[0], SERVERS[4], SERVERS[6])
+        for hung in ("traces", "metrics")
+    ],
+)
+def test_a_signal_that_hangs_costs_the_others_nothing(row: Row, hung: str, tmp_path: Path):
+    """The collector never answers one signal: all of the other one's arrive by the time that the server has stopped."""
+    with Receiver(hang=ALWAYS, signals=(hung,)) as receiver:
+        environment = {
+            **receiver.environment(HTTP),
+            "BEGUN": str(tmp_path / "begun"),
+            "OTELFORK_EXIT_TIMEOUT": str(EXIT_SECONDS),
+        }
+        with serve(row, environment, tmp_path, 0) as server:
+            server.wait_until_ready()
+            asked = ask_through(server.port, 100, "/items/7", lambda: None)
+            server.stop()
+        receiver.wait_until_quiet()
+    answered = sum(not one.error for one in asked)
+    spans = sum(span.kind == "SERVER" for span in receiver.spans)
+    arrived = total(receiver.points, DURATION) if hung == "traces" else spans
+    assert (100, 100, True) == (answered, arrived, server.stop_seconds < EXIT_SECONDS + MARGIN), server.output[-3000:]

@@ -88,6 +88,7 @@ for number in range({forks}):
     elif status:
         failed += 1
 out("hung", hung, "failed", failed)
+out("repeated", forks.current().outbox.tries.repeated)
 os._exit(0)
 """
 ENVIRONMENT = {
@@ -97,15 +98,19 @@ ENVIRONMENT = {
 }
 
 
-def storm(busy: str, receiver: Receiver, protocol: str, folder: str) -> tuple[str, Counter[str], Counter[str], str]:
-    """Run a storm; return what the parent counted, how often each span and log record of a child came, and the stacks."""
+Storm = tuple[str, int, Counter[str], Counter[str], str]
+
+
+def storm(busy: str, receiver: Receiver, protocol: str, folder: str) -> Storm:
+    """Run a storm; return what the parent counted of its children and of its own broken off exports, what came, and the stacks."""
     script = PROGRAM + _left(BUSY[busy]) + STORM.format(forks=FORKS, patience=PATIENCE)
     environment = {**ENVIRONMENT, **receiver.environment(protocol), "OTELFORK_RUN_DIR": folder}
     status, lines, errors = outcome(script, deadline=280, environment=environment)
     assert status == 0, errors
     receiver.wait_until_quiet()
     spans, logs = Counter(span.name for span in receiver.spans), Counter(str(log.body) for log in receiver.logs)
-    return "\n".join(lines), spans, logs, errors
+    told, repeated = lines[-2:]
+    return told, int(repeated.removeprefix("repeated ")), spans, logs, errors
 
 
 def _left(block: str) -> str:
@@ -129,7 +134,7 @@ def written(busy: str, protocol: str, told: str, spans: Counter[str]) -> dict[st
 def test_no_child_of_a_storm_hangs_or_is_mute(busy: str, tmp_path: Path, write_result: Write):
     """Over http: 200 forks, 200 spans and log records of 200 children, each record of anybody once."""
     with Receiver(delay=0.03 if "slow collector" in busy else 0.0) as receiver:
-        told, spans, logs, errors = storm(busy, receiver, HTTP, str(tmp_path / "run"))
+        told, _, spans, logs, errors = storm(busy, receiver, HTTP, str(tmp_path / "run"))
         counted = {p.resource["process.pid"] for p in receiver.points if p.name == "c"}
     write_result(written(busy, HTTP, told, spans))
     twice = [name for found in (spans, logs) for name, count in found.items() if count > 1]
@@ -146,9 +151,11 @@ def test_no_child_of_a_storm_hangs_or_is_mute(busy: str, tmp_path: Path, write_r
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("busy", BUSY)
 def test_a_storm_over_grpc_is_measured(busy: str, tmp_path: Path, write_result: Write):
-    """Whatever hangs, nothing leaves twice; the figure goes into the report, the stacks into the test's output."""
+    """The figure goes into the report, the stacks into the test's output. What leaves twice is the parent's, and counted."""
     with Receiver(delay=0.03 if "slow collector" in busy else 0.0) as receiver:
-        told, spans, logs, errors = storm(busy, receiver, GRPC, str(tmp_path / "run"))
+        told, repeated, spans, logs, errors = storm(busy, receiver, GRPC, str(tmp_path / "run"))
     write_result(written(busy, GRPC, told, spans))
-    print(told, len(of_children(spans)), errors[-6000:])
-    assert [] == [name for found in (spans, logs) for name, count in found.items() if count > 1]
+    more = sum(count - 1 for found in (spans, logs) for count in found.values())
+    twice = [name for found in (spans, logs) for name, count in of_children(found).items() if count > 1]
+    print(told, len(of_children(spans)), "repeated", more, "counted", repeated, errors[-6000:])
+    assert ([], True) == (twice, more <= repeated)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -36,19 +37,25 @@ class Channel:
         self.timeouts = []
 
     def unary_unary(self, method, request_serializer, response_deserializer):
-        def call(request, metadata, timeout):
-            self.timeouts.append(timeout)
-            if isinstance(self.answer, Exception):
-                raise self.answer
-            return self.answer
+        return SimpleNamespace(future=self._future)
 
-        return call
+    def _future(self, request, metadata, timeout):
+        self.timeouts.append(timeout)
+        return SimpleNamespace(result=self._result, cancel=lambda: None)
+
+    def _result(self):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 def called(channel, deadline=None):
     """Export once; return what was heard."""
     stub = rpc.stub("/service/Export")(channel)
-    with outcome.watching(soon() if deadline is None else deadline) as result, contextlib.suppress(grpc.RpcError):
+    with (
+        outcome.watching(soon() if deadline is None else deadline, outcome.Tries()) as result,
+        contextlib.suppress(grpc.RpcError),
+    ):
         stub.Export(request=b"x", metadata=(), timeout=10.0)
     return result
 

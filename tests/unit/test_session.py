@@ -123,7 +123,7 @@ def test_nobody_watching_means_requests_as_it_is():
     """Whoever uses the session by himself gets requests' own errors and headers."""
     with answering(b"") as address, new_session() as session:
         unwatched = session.post(address, data=b"x", timeout=5)
-        with outcome.watching(soon()) as result:
+        with outcome.watching(soon(), outcome.Tries()) as result:
             session.post(address, data=b"x", timeout=5)
     assert (200, False) == (unwatched.status_code, result.passing)
 

@@ -63,7 +63,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     )
     outbox.prepare = prepare
     writer = _spool(plan, complaints)
-    readers = [OutboxReader(make, settings, complaints) for make in plan.exporters["metrics"]]
+    readers = [OutboxReader(make, settings, complaints, outbox.tries) for make in plan.exporters["metrics"]]
     outbox.readers.extend(readers)
     guests = [keep_home(make()) for make in plan.metric_readers]
     generation = Generation(
@@ -78,7 +78,9 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     _join_logs(generation, outbox, plan, live, writer)
     if not Environment().boolean("OTELFORK_PUBLIC_NAMES_ONLY"):
         _be_lean(generation, outbox)
-    figures.observe(generation.meter_provider.get_meter(SCOPE), complaints.totals)
+    meter = generation.meter_provider.get_meter(SCOPE)
+    figures.observe(meter, complaints.totals)
+    figures.observe_repeats(meter, lambda: outbox.tries.repeated)
     if board is not None:
         _look_after_the_dead(generation, board, resource)
         figures.observe_missed(generation.meter_provider.get_meter(SCOPE), lambda: board.missed)

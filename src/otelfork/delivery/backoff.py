@@ -37,6 +37,10 @@ class Backoff:
         self.tries += 1
         self.again = time.monotonic() + pause
 
+    def interrupted(self) -> None:
+        """Note a try that was ended from our side: the next one comes at once."""
+        self.again = time.monotonic()
+
     def succeeded(self) -> None:
         """Note that the destination takes what it is sent."""
         self.tries = 0

@@ -61,6 +61,7 @@ class Complaints:
         self._advised: set[diagnosis.Advice] = set()
         self._silent_until = 0.0
         self._reading = threading.Lock()
+        self._counting = threading.Lock()
         self._warned: set[str] = set()
 
     def dropped(self, signal: str, reason: str) -> None:
@@ -73,18 +74,19 @@ class Complaints:
 
     def failed(self, signal: str, exporter: object, count: int, heard: Sequence[str]) -> None:
         """Count records that an exporter did not deliver, with what it said about it."""
-        self._lost[(signal, "export_failed")] += count
+        self.lost(signal, "export_failed", count)
         self._advise(exporter, heard, failed=True)
         if heard or not self._why:
             self._why = f"{type(exporter).__name__}: {heard[-1] if heard else 'no reason given'}"
 
     def lost(self, signal: str, reason: str, count: int) -> None:
         """Count records that were given up. For the threads that export."""
-        self._lost[(signal, reason)] += count
+        with self._counting:
+            self._lost[(signal, reason)] += count
 
     def rejected(self, signal: str, exporter: object, count: int, message: str) -> None:
         """Count records that the collector did not take of a batch that it accepted (OTLP: partial success)."""
-        self._lost[(signal, "rejected")] += count
+        self.lost(signal, "rejected", count)
         self._why = f"{type(exporter).__name__}: {message or 'partial success, no reason given'}"
         if not count and message not in self._warned and len(self._warned) < _WARNINGS:
             self._warned.add(message)
@@ -127,7 +129,8 @@ class Complaints:
 
     def totals(self) -> dict[tuple[str, str], int]:
         """Return the records lost so far by (signal, reason)."""
-        totals = Counter(self._lost)
+        with self._counting:
+            totals = Counter(self._lost)
         with self._reading:
             for key, drops in list(self._counters.items()):
                 # Reading an itertools.count is one more step of it: subtract the reads.

@@ -49,6 +49,16 @@ def observe_missed(meter: Meter, missed: Callable[[], int]) -> None:
     )
 
 
+def observe_repeats(meter: Meter, repeated: Callable[[], int]) -> None:
+    """Make the counter of what was sent once more, for a fork or a flush had broken off its first try."""
+    meter.create_observable_counter(
+        "otelfork.export.records.repeated",
+        callbacks=[_positive(repeated)],
+        unit="{record}",
+        description="Records whose export was broken off, by a fork or a flush that could not wait, and begun again.",
+    )
+
+
 def _positive(value: Callable[[], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(found) for found in (value(),) if found]
 

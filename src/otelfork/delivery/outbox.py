@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from opentelemetry import context as context_api
-
 from otelfork.delivery.backoff import Backoff
 from otelfork.delivery.complaints import Complaints
+from otelfork.delivery.flushing import Flush, left, share, side_by_side, suppressed
+from otelfork.delivery.outcome import Tries
 from otelfork.delivery.streams import Exporter, Stream
 from otelfork.settings import BatchSettings
 
@@ -28,10 +28,10 @@ _T = TypeVar("_T")
 
 _logger = logging.getLogger("otelfork")
 CHORES_SECONDS = 1.0
+_PATIENCE = 0.25
+"""Of a flush's time: so long it waits for the try that is under way, before that is broken off."""
 _WAKE = object()
 _STOP = object()
-# The key that OpenTelemetry's instrumentations of HTTP clients and gRPC look for: our own exports are not traced.
-_SUPPRESS_INSTRUMENTATION = "suppress_instrumentation"
 
 
 class Reader(Protocol):
@@ -48,17 +48,6 @@ class Reader(Protocol):
         """Stop the exporter for good."""
 
 
-class _Flush:
-    __slots__ = ("again", "deadline", "done")
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-        self.again = math.inf
-        """When to go on with it (monotonic), after something failed that may pass."""
-        # A SimpleQueue and not an Event: its put and get are safe in a signal handler that interrupts another put.
-        self.done: queue.SimpleQueue[bool] = queue.SimpleQueue()
-
-
 class Outbox:
     """The exporter thread of one process and what it serves."""
 
@@ -72,6 +61,7 @@ class Outbox:
         """What is to be done once a second and before each flush."""
         # Not at once: the first request of the process has the interpreter to itself.
         self.chores_due = time.monotonic() + CHORES_SECONDS
+        self.tries = Tries()
         self._complaints = complaints
         self._interval = metric_interval
         self._metric_timeout = metric_timeout
@@ -79,7 +69,7 @@ class Outbox:
         self._commands: queue.SimpleQueue[object] = queue.SimpleQueue()
         # Reentrant: an observable callback may fork, and then the `before` hook runs on the exporter thread itself.
         self._gate = threading.RLock()
-        self._flushes: list[_Flush] = []
+        self._flushes: list[Flush] = []
         self._working = False
         """Whether the holder of the gate is exporting: a callback or a signal handler may ask for a flush meanwhile."""
         self._thread: threading.Thread | None = None
@@ -95,7 +85,7 @@ class Outbox:
         **options: Any,
     ) -> Stream[_T]:
         """Add a queue in front of one exporter; `kind` is Stream or a subclass, `options` are its keyword arguments."""
-        added = kind(name, settings, build, self.wake, self._complaints, **options)
+        added = kind(name, settings, build, self.wake, self._complaints, tries=self.tries, **options)
         self.streams.append(added)
         return added
 
@@ -109,11 +99,23 @@ class Outbox:
         self._thread = thread
 
     def pause(self, deadline: float) -> bool:
-        """Wait until nothing is being exported and keep it so until `resume`; False past the monotonic deadline."""
-        return self._gate.acquire(timeout=_left(deadline))
+        """Wait until nothing is being exported and keep it so until `resume`; False past the monotonic deadline.
+
+        Half of the time is left to what is under way. Then a call that a child would inherit half done is ended, to be sent
+        again by this process.
+        """
+        self.tries.parked = True
+        if self._gate.acquire(timeout=left(share(deadline, 2))):
+            return True
+        self.tries.break_off(in_c=True)
+        if self._gate.acquire(timeout=left(deadline)):
+            return True
+        self.tries.parked = False
+        return False
 
     def resume(self) -> None:
         """Let the exporter thread go on after `pause`, on the same thread."""
+        self.tries.parked = False
         self._gate.release()
 
     def flush(self, deadline: float) -> bool:
@@ -123,12 +125,13 @@ class Outbox:
         thread = self._thread
         if thread is None or not thread.is_alive() or thread is threading.current_thread():
             return self._flush_here(deadline)
-        request = _Flush(deadline)
+        request = Flush(deadline)
         self._commands.put(request)
-        try:
-            return request.done.get(timeout=_left(deadline))
-        except queue.Empty:
-            return False
+        delivered = request.wait(left(deadline) * _PATIENCE)
+        if delivered is None and not request.begun:
+            self.tries.hurried = True
+            self.tries.break_off()
+        return (request.wait(left(deadline)) if delivered is None else delivered) is True
 
     def stop(self, deadline: float) -> None:
         """Stop the thread and the exporters; what is queued is lost, unless it was flushed before."""
@@ -136,7 +139,7 @@ class Outbox:
         self._commands.put(_STOP)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_left(deadline))
+            thread.join(left(deadline))
 
     def wake(self) -> None:
         """Have the exporter thread look at its queues. Takes no lock that a request could wait for."""
@@ -146,7 +149,7 @@ class Outbox:
         with self._held(deadline) as free:
             if not free:
                 return False
-            with _suppressed():
+            with suppressed():
                 delivered = self._export_all(deadline)
                 while not delivered and (again := self._again()) < deadline:
                     time.sleep(max(0.0, again - time.monotonic()))
@@ -162,6 +165,8 @@ class Outbox:
 
     def _again(self) -> float:
         """Return when something that failed may be tried again (monotonic); infinity where nothing has to be."""
+        if self.tries.halted:  # a fork is waiting for its turn
+            return time.monotonic()
         backoffs = [stream.backoff for stream in self.streams] + [reader.backoff for reader in self.readers]
         return min((backoff.again for backoff in backoffs if backoff.again), default=math.inf)
 
@@ -172,7 +177,7 @@ class Outbox:
         The SDK's locks are not reentrant: a flush from a callback, or from a signal handler that interrupts a flush, would
         wait for itself.
         """
-        if not self._gate.acquire(timeout=_left(deadline)):
+        if not self._gate.acquire(timeout=left(deadline)):
             yield False
             return
         outermost = not self._working
@@ -186,7 +191,7 @@ class Outbox:
 
     def _run(self) -> None:
         """The exporter thread: it survives whatever an exporter or a callback raises."""
-        with _suppressed():
+        with suppressed():
             self._guarded(self.prepare)
             while True:
                 command = self._next_command()
@@ -217,7 +222,7 @@ class Outbox:
             return _WAKE
 
     def _serve(self, command: object) -> None:
-        if isinstance(command, _Flush):
+        if isinstance(command, Flush):
             self._flush(command)
             return
         now = time.monotonic()
@@ -239,9 +244,10 @@ class Outbox:
             self._metrics_due = min([self._metrics_due, *(r.backoff.again for r in self.readers if r.backoff.again)])
         self._complaints.say()
 
-    def _flush(self, flush: _Flush) -> None:
+    def _flush(self, flush: Flush) -> None:
         """Export everything; what has to wait is tried again while the deadline allows it, and nothing else stands still."""
         self._flushes = [each for each in self._flushes if each is not flush]
+        flush.begun, self.tries.hurried = True, False
         delivered, flush.again = False, math.inf
         try:
             if time.monotonic() < flush.deadline:
@@ -257,11 +263,12 @@ class Outbox:
     def _export_all(self, deadline: float) -> bool:
         self.prepare()
         self._do_chores()
-        # Metrics first: collecting may call the application, whose callbacks may make spans and logs.
-        delivered = self._collect(deadline)
-        for stream in self.streams:
-            delivered = stream.drain(deadline, everything=True) and delivered
-        return delivered
+        # Collecting may call the application, whose callbacks may make spans and logs: what was empty before is looked at again.
+        first = [stream for stream in self.streams if stream.waiting]
+        results = side_by_side([self._collect, *map(_drained, first)], deadline)
+        failed = [stream for stream, done in zip(first, results[1:], strict=True) if not done]
+        late = [stream for stream in self.streams if stream.waiting and stream not in failed]
+        return all([*results, *(stream.drain(deadline, everything=True) for stream in late)])
 
     def _do_chores(self) -> None:
         try:
@@ -274,8 +281,9 @@ class Outbox:
     def _collect(self, deadline: float) -> bool:
         self.prepare()
         delivered = True
-        for reader in self.readers:
-            remaining = min(self._metric_timeout, deadline - time.monotonic())
+        for number, reader in enumerate(self.readers):
+            own = share(deadline, len(self.readers) - number) - time.monotonic()
+            remaining = 0.0 if self.tries.halted else min(self._metric_timeout, own)
             delivered = remaining > 0 and reader.collect_and_export(remaining) and delivered
         return delivered
 
@@ -286,15 +294,5 @@ class Outbox:
             reader.shutdown()
 
 
-def _left(deadline: float) -> float:
-    """Return the seconds left; a day at the most, for locks and queues refuse infinity."""
-    return min(max(0.0, deadline - time.monotonic()), 86_400.0)
-
-
-@contextmanager
-def _suppressed() -> Iterator[None]:
-    token = context_api.attach(context_api.set_value(_SUPPRESS_INSTRUMENTATION, True))
-    try:
-        yield
-    finally:
-        context_api.detach(token)
+def _drained(stream: Stream[Any]) -> Callable[[float], bool]:
+    return functools.partial(stream.drain, everything=True)

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import logging
 import math
-import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from otelfork.delivery import outcome
 from otelfork.delivery.backoff import Backoff
 from otelfork.delivery.complaints import Complaints
-from otelfork.delivery.outcome import Outcome
+from otelfork.delivery.outcome import Outcome, Tries, may_pass
 from otelfork.settings import BatchSettings
 
 _T = TypeVar("_T")
@@ -44,19 +44,6 @@ class Exporter(Protocol[_T_contra]):
         """Stop for good."""
 
 
-_MAY_PASS = re.compile(
-    r"StatusCode\.(CANCELLED|DEADLINE_EXCEEDED|ABORTED|OUT_OF_RANGE|UNAVAILABLE|DATA_LOSS)\b|due to timeout, max retries"
-)
-"""What the standard exporters log where they may not be heard otherwise (see `exporters.private`)."""
-
-
-def may_pass(result: Outcome, error: BaseException | None, heard: Sequence[str] = ()) -> bool:
-    """Tell whether a failure may pass: what the transport says, else connections, timeouts and what the exporter logged."""
-    if result.passing is not None:
-        return result.passing
-    return isinstance(error, (ConnectionError, TimeoutError)) or any(map(_MAY_PASS.search, heard))
-
-
 class Stream(Generic[_T]):
     """One signal's bounded queue and the exporter behind it.
 
@@ -68,6 +55,7 @@ class Stream(Generic[_T]):
         complaints: where losses are counted.
         weigh: estimates a record's bytes in memory.
         budget: bytes that the queue may hold, as estimated.
+        tries: what is under way in this process.
     """
 
     def __init__(
@@ -80,6 +68,7 @@ class Stream(Generic[_T]):
         *,
         weigh: Callable[[Any], int] = lambda _: 0,
         budget: float = math.inf,
+        tries: Tries | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -87,6 +76,9 @@ class Stream(Generic[_T]):
         self.due = 0.0
         self.exported = 0
         self.backoff = Backoff()
+        self.turn = threading.RLock()
+        """Held by who exports: the exporter thread, or one that helps it with a flush. Nobody waits for it."""
+        self._tries = tries or Tries()
         self._build = build
         self._exporter: Exporter[Sequence[_T]] | None = None
         self._wake = wake
@@ -137,12 +129,20 @@ class Stream(Generic[_T]):
 
         It ends at the first batch that has to wait, and says in `backoff` when to try again.
         """
+        if not self.turn.acquire(blocking=False):  # another thread is in the middle of a try that hangs
+            return False
+        try:
+            return self._drain(deadline, everything=everything)
+        finally:
+            self.turn.release()
+
+    def _drain(self, deadline: float, *, everything: bool) -> bool:
         self._signalled = False
         left = 0 if everything else self._batch - 1
         waiting = len(self.queue)
         delivered = True
         while waiting > left:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or self._tries.halted:
                 return False
             batch = self._take(min(waiting, self._batch))
             waiting -= len(batch) or waiting
@@ -155,7 +155,12 @@ class Stream(Generic[_T]):
 
     def deliver(self, batch: Sequence[_T]) -> bool:
         """Export records past the queue, at once; for the exporter thread. Tell whether they were handed over."""
-        return self.export(list(batch), math.inf) is True
+        if not self.turn.acquire(blocking=False):
+            return False
+        try:
+            return self.export(list(batch), math.inf) is True
+        finally:
+            self.turn.release()
 
     def exporter(self) -> Exporter[Sequence[_T]]:
         """Return the exporter, built on first need by the exporter thread."""
@@ -173,7 +178,7 @@ class Stream(Generic[_T]):
             self._complaints.failed(self.name, self, len(batch), [f"{type(error).__name__}: {error}"])
             return False
         problem: BaseException | None = None
-        with self._complaints.listening(exporter) as reason, outcome.watching(deadline) as result:
+        with self._complaints.listening(exporter) as reason, outcome.watching(deadline, self._tries) as result:
             try:
                 succeeded = getattr(exporter.export(batch), "name", "SUCCESS") == "SUCCESS"
             except (Exception, SystemExit) as error:
@@ -186,6 +191,10 @@ class Stream(Generic[_T]):
             self.backoff.succeeded()
             self._accepted(len(batch), exporter, result)
             return True
+        if result.interrupted:
+            self.backoff.interrupted()
+            self._tries.repeated += len(batch)
+            return None
         if may_pass(result, problem, reason):
             self.backoff.failed(result.retry_after)
             self._complaints.delayed(exporter, [result.why] if result.why else reason, tries=self.backoff.tries)

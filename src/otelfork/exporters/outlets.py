@@ -25,7 +25,8 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from otelfork.delivery import outcome
 from otelfork.delivery.backoff import Backoff
 from otelfork.delivery.complaints import Complaints
-from otelfork.delivery.streams import Exporter, Fan, Stream, may_pass
+from otelfork.delivery.outcome import Tries, may_pass
+from otelfork.delivery.streams import Exporter, Fan, Stream
 from otelfork.exporters import Factory
 from otelfork.settings import Settings
 
@@ -94,7 +95,7 @@ class OutboxLogRecordProcessor(LogRecordProcessor):
 class OutboxReader(MetricReader):
     """A metric reader without a thread: the outbox asks it to collect and export."""
 
-    def __init__(self, build: Factory, settings: Settings, complaints: Complaints) -> None:
+    def __init__(self, build: Factory, settings: Settings, complaints: Complaints, tries: Tries | None = None) -> None:
         super().__init__(_temporality(settings), _aggregation(settings))
         self._build = build
         self._complaints = complaints
@@ -108,6 +109,7 @@ class OutboxReader(MetricReader):
         self.backoff = Backoff()
         self.beside: Callable[[], ResourceMetrics | None] = lambda: None
         """What else is told with each collection: the figures of a resource that is not this process's."""
+        self._tries = tries or Tries()
 
     def collect_and_export(self, timeout: float) -> bool:
         """Collect and export once; seconds. A failure is counted and said by the complaints; nothing is raised."""
@@ -152,7 +154,10 @@ class OutboxReader(MetricReader):
         """Try once; True: delivered, False: refused for good and counted, None: it may be delivered later."""
         if self._exporter is None:
             self._exporter = self._build()
-        with self._complaints.listening(self._exporter) as reason, outcome.watching(self._deadline) as told:
+        with (
+            self._complaints.listening(self._exporter) as reason,
+            outcome.watching(self._deadline, self._tries) as told,
+        ):
             problem: Exception | None = None
             try:
                 succeeded = getattr(self._exporter.export(metrics_data), "name", "SUCCESS") == "SUCCESS"
@@ -167,6 +172,9 @@ class OutboxReader(MetricReader):
             if told.rejected or told.message:
                 self._complaints.rejected("metric points", self._exporter, told.rejected, told.message)
             return True
+        if told.interrupted:
+            self.backoff.interrupted()
+            return None
         if may_pass(told, problem, reason):
             self.backoff.failed(told.retry_after)
             self._complaints.delayed(self._exporter, [told.why] if told.why else reason, tries=self.backoff.tries)

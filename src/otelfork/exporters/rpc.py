@@ -47,12 +47,24 @@ def _export(call: Any, passing: frozenset[str], request: Any, metadata: Any = No
     if result is None:
         return call(request, metadata=metadata, timeout=timeout)
     try:
-        answer = call(request, metadata=metadata, timeout=result.left(timeout))
+        answer = _answer(call, result, request, metadata, timeout)
     except grpc.RpcError as error:
         _note(result, passing, error)
         raise
     note_response(result, answer)
     return answer
+
+
+def _answer(call: Any, result: Outcome, request: Any, metadata: Any, timeout: float) -> Any:
+    """Call so that another thread may end it: a fork that waits cannot wait for a slow collector."""
+    future = call.future(request, metadata=metadata, timeout=result.left(timeout))
+    result.cancel, result.in_c = future.cancel, True
+    try:
+        return future.result()
+    except grpc.FutureCancelledError:
+        raise future from None  # which is an RpcError, with the code CANCELLED
+    finally:
+        result.cancel = None
 
 
 def _note(result: Outcome, passing: frozenset[str], error: Any) -> None:

@@ -11,7 +11,9 @@ passing status asks for a pause longer than any timeout, a broken connection is 
 from __future__ import annotations
 
 # requests imports it with the first request; a child forked at that moment would wait for ever for its import lock.
+import contextlib
 import netrc  # noqa: F401
+import socket
 from typing import Any
 
 import requests
@@ -43,6 +45,17 @@ class _Noted:
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
         forks.own(self.sock.fileno(), self.sock)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        result = watched()
+        if result is not None:
+            result.cancel = self._break_off
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def _break_off(self) -> None:
+        """End a request that hangs, from another thread: whoever reads or writes meets the end of the connection."""
+        with contextlib.suppress(OSError, AttributeError):  # it has ended by itself, or is not connected yet
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         if self.sock is not None:
@@ -93,6 +106,8 @@ class _Session(requests.Session):
         except (requests.Timeout, requests.exceptions.SSLError):
             raise
         except requests.ConnectionError:
+            if result.interrupted:
+                raise
             return super().request(*args, **{**kwargs, "timeout": result.left(timeout)})
 
 

@@ -147,13 +147,13 @@ class SpooledStream(Stream[_T]):
             self._wake()
         return True
 
-    def drain(self, deadline: float, *, everything: bool) -> bool:
+    def _drain(self, deadline: float, *, everything: bool) -> bool:
         """Write what is queued and send what is on disk, oldest first; what could not be written is sent from memory."""
         self.write_ahead()
         left = 0 if everything else self._batch - 1
         delivered = True
         while self._spool.waiting(self._kind) > left:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or self._tries.halted:
                 return False
             load = self._spool.take(self._kind, self._batch, _REQUEST_BYTES)
             if load is None:
@@ -163,7 +163,7 @@ class SpooledStream(Stream[_T]):
                 self.due = self.backoff.again
                 return False
             delivered = delivered and result
-        return super().drain(deadline, everything=everything) and delivered
+        return super()._drain(deadline, everything=everything) and delivered
 
     def shutdown(self) -> None:
         """Write what is queued and stop; it is sent by whoever comes next."""
