@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import figures, report, sections, starting
+from benchmarks import figures, forking, report, sections, starting
 from benchmarks.processes import ROOT, Sink
 from benchmarks.variants import VARIANTS
 
@@ -28,7 +28,7 @@ SECTIONS: dict[str, Section] = {
     "servers": sections.servers,
     "memory": sections.memory,
 }
-OTHERS = ("encoder", "startup")
+OTHERS = ("encoder", "startup", "forking")
 
 
 def main() -> int:
@@ -52,7 +52,9 @@ def main() -> int:
             started = time.monotonic()
             print(f"{name} ", end="", file=sys.stderr, flush=True)
             if name == "startup":
-                starts = starting.measure(plan.rounds, sink)
+                starts |= starting.measure(plan.rounds, sink)
+            elif name == "forking":
+                starts |= forking.measure(plan.rounds, sink)
             elif name == "encoder":
                 encoder = _encoder(plan.rounds)
             else:

@@ -74,17 +74,14 @@ class Generation:
             self.outbox.resume()
 
     def forget(self) -> None:
-        """Keep the connections unfinalised, and let go of the providers, so that the SDK's at-fork hooks do not revive them."""
-        _kept.append((self.outbox, self.foreign, self.guests, self.board))
-        for name in (
-            "tracer_provider",
-            "meter_provider",
-            "logger_provider",
-            "processor",
-            "log_processor",
-            "lane",
-            "board",
-        ):
+        """Keep what is inherited unfinalised, and let the providers die, so that the SDK's at-fork hooks do not revive them.
+
+        What the providers consist of is kept: to free it would touch, and so copy, every page that it lies on.
+        """
+        own = self._providers() if self.outbox is not None else ()
+        _kept.append((self.outbox, self.foreign, self.guests, self.board, self.folding, [vars(each) for each in own]))
+        _kept.append((self.lane, self.processor, self.log_processor))
+        for name in ("tracer_provider", "meter_provider", "logger_provider", "lane", "processor", "log_processor", "board"):
             setattr(self, name, None)
 
     def flush(self, deadline: float) -> bool:
