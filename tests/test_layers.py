@@ -19,14 +19,15 @@ FLOORS = {
     # 4 build: from settings to the generation of one process
     "build": 4,
     # 3 edges: servers' calls on one side, what is sent on the other
-    "wsgi": 3, "asgi": 3, "exporters": 3, "logs": 3, "system": 3, "profiles": 3,
+    "wsgi": 3, "asgi": 3, "exporters": 3, "prometheus": 3, "logs": 3, "system": 3, "profiles": 3,
     # 2 core
     "request": 2, "lane": 2, "proxies": 2, "encoding": 2, "delivery": 2, "resource": 2, "exits": 2, "workers": 2,
     # 1 leaves
     "semconv": 1, "settings": 1, "run": 1, "forks": 1, "version": 1,
 }  # fmt: skip
 SDK = {
-    "bootstrap", "testing", "build", "exporters", "logs", "system", "profiles", "proxies", "encoding", "lane", "resource",
+    "bootstrap", "testing", "build", "exporters", "prometheus", "logs", "system", "profiles", "proxies", "encoding", "lane",
+    "resource",
 }  # fmt: skip
 """Rooms that may import opentelemetry.sdk. The request path, the edges, the outbox and the leaves do without it."""
 ENVIRONMENT = {"settings", "cli"}

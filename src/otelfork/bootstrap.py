@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.metrics.export import MetricReader
@@ -32,6 +32,9 @@ from otelfork.settings import SIGNALS, Settings, SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.logging import LogSettings
 from otelfork.settings.run import RunSettings, refused
+
+if TYPE_CHECKING:
+    from otelfork.prometheus.page import Page
 
 _logger = logging.getLogger("otelfork")
 
@@ -65,6 +68,8 @@ class _Bootstrap:
         self.guests = Guests()
         self.membership: Membership | None = None
         self.alone = False
+        self.basis: plans.Plan | None = None
+        """What generations are built from, unless they are built around the user's own providers."""
         # Not the bound methods: `replaced` puts other guests in place.
         self.tracer_provider = ProxyTracerProvider(lambda added: self.guests.add_span_processor(added))  # noqa: PLW0108
         self.meter_provider = ProxyMeterProvider(lambda added: self.guests.add_metric_reader(added))  # noqa: PLW0108
@@ -113,19 +118,21 @@ class _Bootstrap:
 
 
 _bootstrap = _Bootstrap()
+_REPLACED = ("telemetry", "build", "pending", "basis", "guests", "alone")
 
 
 @contextmanager
 def replaced() -> Iterator[None]:
     """Let a test configure telemetry anew inside the block, and put back what was configured before."""
-    before = (_bootstrap.telemetry, _bootstrap.build, _bootstrap.pending, _bootstrap.guests, _bootstrap.alone)
+    before = {name: getattr(_bootstrap, name) for name in _REPLACED}
     _bootstrap.guests, _bootstrap.alone = Guests(), True
     shutdown()
     try:
         yield
     finally:
         shutdown()
-        _bootstrap.telemetry, _bootstrap.build, _bootstrap.pending, _bootstrap.guests, _bootstrap.alone = before
+        for name, value in before.items():
+            setattr(_bootstrap, name, value)
         forks.install(_bootstrap.first_use if _bootstrap.build or _bootstrap.pending else None)
 
 
@@ -267,11 +274,32 @@ def _build(settings: Settings, providers: Callable[[], Providers] | None, **argu
     """Return the way every process gets its generation: from the user's providers, or from a plan of ours."""
     providers = providers or of_file(settings)
     if providers is not None:
+        _bootstrap.basis = None
         return generation_of(providers)
     plan = plans.make(settings, alone=_bootstrap.alone, **arguments)
-    _bootstrap.membership = plan.membership
+    _bootstrap.basis, _bootstrap.membership = plan, plan.membership
     pipelines.warm()
-    return lambda: pipelines.build(plan, _bootstrap.guests, _bootstrap.prepare)
+    return lambda: pipelines.build(_bootstrap.basis or plan, _bootstrap.guests, _bootstrap.prepare)
+
+
+def answer_scrapes() -> None:
+    """Have the metrics ready for scrapes inside the application, whether or not they have a port of their own.
+
+    Raises:
+        SettingsError: the extra `prometheus` is not installed, or a variable cannot be used.
+    """
+    if _bootstrap.basis is not None:
+        _bootstrap.basis = plans.scraped(_bootstrap.basis)
+
+
+def scraped() -> bool:
+    """Tell whether somebody may scrape this program: the start of a worker is a first use then, not its first request."""
+    return _bootstrap.basis is not None and _bootstrap.basis.prometheus is not None
+
+
+def page() -> Page | None:
+    """Return this process's part in what can be scraped; None where there is nothing to scrape."""
+    return getattr(forks.ensure(), "page", None)
 
 
 def _announce(settings: Settings) -> None:

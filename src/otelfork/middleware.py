@@ -13,9 +13,11 @@ from opentelemetry import metrics, trace
 from otelfork import bootstrap, exits, forks, semconv
 from otelfork.asgi import ASGIMiddleware
 from otelfork.lane.folding import Folding
+from otelfork.prometheus.inside import answer_asgi, answer_wsgi
 from otelfork.proxies import ProxyHistogram, ProxyTracer
 from otelfork.request.hooks import Hooks
 from otelfork.request.instruments import ACTIVE_REQUESTS, SCOPE, Instruments, Lane
+from otelfork.run import runs
 from otelfork.settings import SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.version import __version__
@@ -37,18 +39,29 @@ class OtelMiddleware:
         interface: `wsgi` or `asgi`, where it cannot be told from the application.
         tracer_provider: use this provider and not the global one; also `tracer`.
         meter_provider: use this provider and not the global one; also `meter`.
+        metrics_path: where inside the application Prometheus is answered, for all workers; such requests are not recorded.
         exclude_spans: accepted for those who come from opentelemetry-instrumentation-asgi; there are no such spans here.
         options: those of `HttpSettings.load` and of `Hooks`.
 
     Raises:
         TypeError: the kind of application is unclear (name `interface=`), or an option is unknown.
+        SettingsError: `metrics_path` is given, and the extra `prometheus` is not installed.
     """
 
-    def __new__(cls, app: Any, *, interface: str | None = None, **options: Any) -> OtelMiddleware:  # noqa: ARG004, PYI034 - the class is chosen, not inherited
+    def __new__(  # noqa: PYI034 - the class is chosen, not inherited
+        cls,
+        app: Any,
+        *,
+        interface: str | None = None,
+        metrics_path: str | None = None,
+        **options: Any,  # noqa: ARG004
+    ) -> OtelMiddleware:
         """Choose the class by the application's kind."""
         kind = interface or detect_interface(app)
         if kind not in {"wsgi", "asgi"}:
             raise SettingsError("interface", kind, "wsgi or asgi")
+        if metrics_path is not None:
+            return object.__new__(_ScrapedWSGI if kind == "wsgi" else _ScrapedASGI)
         return object.__new__(_WSGI if kind == "wsgi" else _ASGI)
 
     def __init__(
@@ -61,6 +74,7 @@ class OtelMiddleware:
         tracer: trace.Tracer | None = None,
         meter: metrics.Meter | None = None,
         exclude_spans: Iterable[str] | None = None,
+        metrics_path: str | None = None,
         **options: Any,
     ) -> None:
         del interface, exclude_spans
@@ -69,6 +83,9 @@ class OtelMiddleware:
         own = tracer_provider is not None or tracer is not None
         own = own and (meter_provider is not None or meter is not None)
         usable = usable and (own or bootstrap.ensure_installed())
+        self._metrics_path = metrics_path
+        if metrics_path is not None:
+            bootstrap.answer_scrapes()
         make = functools.partial(
             Instruments.create,
             tracer_provider,
@@ -85,6 +102,8 @@ class OtelMiddleware:
         chosen = cast(Any, super())
         called = _single(app) if isinstance(self, _ASGI) else app
         chosen.__init__(called, instruments=instruments, settings=settings, hooks=hooks)
+        if bootstrap.scraped() and runs.in_worker():
+            forks.ensure()  # a worker answers scrapes from its start
 
     def __getattr__(self, name: str) -> Any:
         """Pass on to the application what a middleware does not have: `app.route`, `app.config`, `app.state`."""
@@ -99,6 +118,31 @@ class _WSGI(OtelMiddleware, WSGIMiddleware):
 
 class _ASGI(OtelMiddleware, ASGIMiddleware):
     """What `OtelMiddleware(asgi_app)` returns."""
+
+
+class _ScrapedWSGI(_WSGI):
+    """What `OtelMiddleware(wsgi_app, metrics_path=...)` returns."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") == self._metrics_path:
+            return answer_wsgi(bootstrap.page(), environ, start_response)
+        return super().__call__(environ, start_response)
+
+
+class _ScrapedASGI(_ASGI):
+    """What `OtelMiddleware(asgi_app, metrics_path=...)` returns."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and _inner_path(scope) == self._metrics_path:
+            await answer_asgi(bootstrap.page(), scope, send)
+            return
+        await super().__call__(scope, receive, send)
+
+
+def _inner_path(scope: Any) -> str:
+    """Return the path below the mount: servers and frameworks differ in whether `path` has it."""
+    path, mount = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(mount) :] if mount and path.startswith(f"{mount}/") else path
 
 
 class _PerGeneration:

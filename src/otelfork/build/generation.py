@@ -16,13 +16,14 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import TracerProvider
 
-from otelfork.request.instruments import Lane
-from otelfork.lane.companion import Companion
-from otelfork.lane.folding import Folding
 from otelfork.delivery.outbox import Outbox
 from otelfork.exporters.outlets import OutboxLogRecordProcessor, OutboxSpanProcessor
+from otelfork.lane.companion import Companion
+from otelfork.lane.folding import Folding
+from otelfork.request.instruments import Lane
 
 if TYPE_CHECKING:
+    from otelfork.prometheus.page import Page
     from otelfork.run.scoreboard import Scoreboard
 
 _NOTHING_TO_FLUSH = (None, SpanProcessor.force_flush, MetricReader.force_flush)
@@ -55,6 +56,8 @@ class Generation:
     """Processors of ours that go along with local root spans: started when this generation is in its place."""
     board: Scoreboard | None = None
     """This process's place in its run."""
+    page: Page | None = None
+    """This process's part in the page that Prometheus scrapes."""
     pid: int = field(default_factory=os.getpid)
 
     def start(self) -> None:
@@ -63,13 +66,22 @@ class Generation:
             self.outbox.start()
         for companion in self.companions:
             companion.start()
+        if self.page is not None:
+            self.page.start()
 
     def pause(self, deadline: float) -> bool:
         """See `forks.Generation.pause`."""
-        return self.outbox is not None and self.outbox.pause(deadline)
+        if self.outbox is None or not self.outbox.pause(deadline):
+            return False
+        if self.page is None or self.page.pause(deadline):
+            return True
+        self.outbox.resume()
+        return False
 
     def resume(self) -> None:
         """See `forks.Generation.resume`."""
+        if self.page is not None:
+            self.page.resume()
         if self.outbox is not None:
             self.outbox.resume()
 
@@ -80,16 +92,19 @@ class Generation:
         """
         own = self._providers() if self.outbox is not None else ()
         _kept.append((self.outbox, self.foreign, self.guests, self.board, self.folding, [vars(each) for each in own]))
-        _kept.append((self.lane, self.processor, self.log_processor))
-        for name in ("tracer_provider", "meter_provider", "logger_provider", "lane", "processor", "log_processor", "board"):
+        _kept.append((self.lane, self.processor, self.log_processor, self.page))
+        names = ("tracer_provider", "meter_provider", "logger_provider", "lane", "processor", "log_processor", "board")
+        for name in (*names, "page"):
             setattr(self, name, None)
 
     def flush(self, deadline: float) -> bool:
         """See `forks.Generation.flush`: our outbox and the user's own providers at the same time."""
         board = self.board
         ended = board.kept() if board is not None else ()
+        written = self.page.hurry() if self.page is not None else _at_once
         helpers = [_background(_flusher(each, deadline)) for each in self._flushable()]
         delivered = self.outbox is None or self.outbox.flush(deadline)
+        delivered = written(deadline) and delivered
         if delivered and board is not None:
             board.release(ended)
         return _joined(helpers, deadline) and delivered
@@ -104,6 +119,8 @@ class Generation:
         delivered = self.flush(deadline)
         ended = self.guests if self.outbox is not None else self._providers()
         helpers = [_background(each.shutdown) for each in ended if hasattr(each, "shutdown")]
+        if self.page is not None:
+            self.page.stop(deadline)
         if self.outbox is not None:
             self.outbox.stop(deadline)
         if self.board is not None:
@@ -118,6 +135,10 @@ class Generation:
         if self.outbox is None:
             candidates += self._providers()
         return [each for each in candidates if getattr(type(each), "force_flush", None) not in _NOTHING_TO_FLUSH]
+
+
+def _at_once(_: float) -> bool:
+    return True
 
 
 def _flusher(owner: Any, deadline: float) -> Callable[[], object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -20,26 +21,27 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from otelfork.build import components
-from otelfork.delivery import figures, weights
 from otelfork import lane
-from otelfork.delivery.complaints import Complaints
-from otelfork.exporters import spoolable
+from otelfork.build import components
 from otelfork.build.generation import Generation
 from otelfork.build.guests import Guests, HomeSpanProcessors, keep_home
-from otelfork.resource.identity import LateResource, ProcessIdGenerator, process_resource
-from otelfork.request.instruments import SCOPE
-from otelfork.lane.folding import Folding, fits
-from otelfork.delivery.outbox import Outbox
-from otelfork.exporters.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
 from otelfork.build.plans import Plan
 from otelfork.build.recovery import Recovery
 from otelfork.build.server import ServerMetrics
-from otelfork.settings import BatchSettings, Environment
-from otelfork.exporters.spooling import NAMES, SpooledStream, Writer
+from otelfork.delivery import figures, weights
+from otelfork.delivery.complaints import Complaints
+from otelfork.delivery.outbox import Outbox
 from otelfork.delivery.streams import Fan, Stream
+from otelfork.exporters import spoolable
+from otelfork.exporters.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
+from otelfork.exporters.spooling import NAMES, SpooledStream, Writer
+from otelfork.lane.folding import Folding, fits
+from otelfork.request.instruments import SCOPE
+from otelfork.resource.identity import LateResource, ProcessIdGenerator, process_resource
+from otelfork.settings import BatchSettings, Environment
 
 if TYPE_CHECKING:
+    from otelfork.prometheus.page import Page
     from otelfork.run.scoreboard import Scoreboard
 
 _logger = logging.getLogger("otelfork")
@@ -61,16 +63,18 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         metric_timeout=settings.metric_timeout,
         complaints=complaints,
     )
-    outbox.prepare = prepare
+    outbox.prepare = prepare = _one_at_a_time(prepare)
+    page = _page(plan, board, prepare)
     writer = _spool(plan, complaints)
     readers = [OutboxReader(make, settings, complaints, outbox.tries) for make in plan.exporters["metrics"]]
     outbox.readers.extend(readers)
     guests = [keep_home(make()) for make in plan.metric_readers]
     generation = Generation(
         _tracer_provider(plan, resource),
-        _meter_provider(plan, resource, [*readers, *guests]),
+        _meter_provider(plan, resource, [*readers, *guests, *([page.reader] if page is not None else [])]),
         LoggerProvider(resource=resource, shutdown_on_exit=False),
         outbox,
+        page=page,
     )
     generation.guests += guests
     _accompany(generation, plan, resource)
@@ -89,6 +93,27 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     if writer is not None:
         _look_after_the_spool(generation, writer)
     return generation
+
+
+def _one_at_a_time(prepare: Callable[[], None]) -> Callable[[], None]:
+    """Keep the threads that collect from binding the same observable instrument twice."""
+    lock = threading.RLock()
+
+    def prepare_alone() -> None:
+        with lock:
+            prepare()
+
+    return prepare_alone
+
+
+def _page(plan: Plan, board: Scoreboard | None, prepare: Callable[[], None]) -> Page | None:
+    """Return this process's part in the page that Prometheus scrapes; None where nobody does."""
+    if plan.prometheus is None:
+        return None
+    # Not at the top: the room needs the extra `prometheus`. The plan has imported it.
+    from otelfork.prometheus.page import Page
+
+    return Page(plan.prometheus, board, prepare=prepare, port=plan.port)
 
 
 def _tracer_provider(plan: Plan, resource: Resource) -> TracerProvider:

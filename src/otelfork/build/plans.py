@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 from opentelemetry.sdk._logs import LogRecordProcessor
@@ -14,14 +15,15 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
-from otelfork.build import components, guests
 from otelfork import exporters, profiles, system
+from otelfork.build import components, guests
+from otelfork.exporters import PULLED, Factory
+from otelfork.lane import Companion
 from otelfork.resource import identity
 from otelfork.run import membership
-from otelfork.exporters import Factory
-from otelfork.lane import Companion
 from otelfork.run.membership import Membership
 from otelfork.settings import SIGNALS, Environment, Settings, SettingsError
+from otelfork.settings.prometheus import PrometheusSettings
 from otelfork.settings.resource import service
 
 
@@ -44,6 +46,10 @@ class Plan:
     """Factories of the processors of ours that the settings ask for; each is given the resource of its process."""
     membership: Membership | None = None
     """The run that the process joins; None for a process that keeps to itself."""
+    prometheus: PrometheusSettings | None = None
+    """Where the metrics can be scraped; None where nobody wants to."""
+    port: bool = False
+    """Whether they are served on a port of their own, and not only inside the application."""
 
 
 def make(
@@ -69,8 +75,11 @@ def make(
     components.check(settings)
     _check_factories(exporters or {})
     _check_processors(span_processors)
+    port = PULLED in settings.without(exporters or {}).exporters["metrics"]
     return Plan(
         settings=settings,
+        prometheus=_prometheus() if port else None,
+        port=port,
         exporters=_exporter_factories(settings, exporters or {}),
         detectors=identity.detectors(settings.detectors),
         span_processors=span_processors,
@@ -83,6 +92,29 @@ def make(
 def _exporter_factories(settings: Settings, given: Mapping[str, Sequence[Factory]]) -> dict[str, Sequence[Factory]]:
     found = exporters.factories(settings.without(given))
     return {**found, **{signal: list(made) for signal, made in given.items()}}
+
+
+def scraped(plan: Plan) -> Plan:
+    """Return the same plan for processes whose metrics can be scraped inside the application.
+
+    Raises:
+        SettingsError: see `make`.
+    """
+    return plan if plan.prometheus is not None else replace(plan, prometheus=_prometheus())
+
+
+def _prometheus() -> PrometheusSettings:
+    """Read the settings, and import what each process will need.
+
+    Raises:
+        SettingsError: the extra is not installed, or a value cannot be used.
+    """
+    try:
+        import_module("otelfork.prometheus.page")
+    except ImportError as error:
+        expected = f"the extra to be installed: pip install 'otelfork[prometheus]' ({error})"
+        raise SettingsError("OTEL_METRICS_EXPORTER", PULLED, expected) from error
+    return PrometheusSettings.read()
 
 
 def _check_factories(given: Mapping[str, Sequence[Factory]]) -> None:

@@ -17,9 +17,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from otelfork import semconv
 from otelfork.build import lost
-from otelfork.run.ends import UNKNOWN
 from otelfork.run.boardfile import Orphan
-from otelfork.request.instruments import SCOPE
+from otelfork.run.ends import UNKNOWN
 
 if TYPE_CHECKING:
     from otelfork.run.scoreboard import Scoreboard

@@ -1,7 +1,7 @@
 """The metrics of a server as a whole, on the run's own resource, beside what the reporting worker collects of itself.
 
-No meter provider makes them: what they count was counted by all processes of the run, of which some are dead, and began when the run
-did. So a change of the reporting worker is no reset: counts go on, from the same start, and what is of the moment starts anew.
+No meter provider makes them: what they count was counted by all processes of the run, of which some are dead, and began when the
+run did. So a change of the reporting worker is no reset: counts go on, from the same start, and what is of the moment starts anew.
 """
 
 from __future__ import annotations

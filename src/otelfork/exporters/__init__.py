@@ -15,6 +15,8 @@ Factory = Callable[[], Any]
 """Makes one exporter of one signal; called once per generation, on the exporter thread."""
 
 _OURS = {name: f"otelfork.exporters.{name}" for name in ("otlp", "console", "jaeger", "zipkin")}
+PULLED = "prometheus"
+"""No exporter: what asks for metrics by itself (see `otelfork.prometheus`)."""
 _OURS["logging"] = "otelfork.exporters.pylogging"
 """Our exporters; the extra that each needs has its name."""
 
@@ -30,7 +32,11 @@ def factories(settings: Settings) -> dict[str, list[Factory]]:
     Raises:
         SettingsError: a name is unknown, or its extra is not installed; the message names the extra.
     """
-    return {signal: [_factory(signal, name, settings) for name in settings.exporters[signal]] for signal in SIGNALS}
+    return {signal: [_factory(signal, name, settings) for name in _pushed(settings, signal)] for signal in SIGNALS}
+
+
+def _pushed(settings: Settings, signal: str) -> list[str]:
+    return [name for name in settings.exporters[signal] if (signal, name) != ("metrics", PULLED)]
 
 
 def _factory(signal: str, name: str, settings: Settings) -> Factory:
@@ -46,7 +52,7 @@ def _factory(signal: str, name: str, settings: Settings) -> Factory:
         return make
     found = tuple(metadata.entry_points(group=f"opentelemetry_{signal}_exporter", name=name))
     if not found:
-        known = sorted({*_OURS, "none"})
+        known = sorted({*_OURS, "none", *([PULLED] if signal == "metrics" else [])})
         raise SettingsError(_variable(signal), name, f"one of {', '.join(known)}, or an installed exporter's name")
     loaded: Factory = found[0].load()
     return loaded

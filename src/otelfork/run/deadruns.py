@@ -33,7 +33,9 @@ def dead_runs(directory: Path, keep: str, service: str, handle: Callable[[list[O
                 if found and not ours and time.time() - path.stat().st_mtime < _LEFT_TO_OTHERS_SECONDS:
                     continue
                 if not ours or not found or handle(found):
-                    board.unlink(missing_ok=True)
+                    for file in directory.glob(f"{path.stem}.*"):  # the board, and what its slots have counted
+                        if file != path:
+                            file.unlink(missing_ok=True)
                     path.unlink()
             finally:
                 os.close(lock)

@@ -79,6 +79,17 @@ def _supervisor() -> int | None:
     return None
 
 
+def in_worker() -> bool:
+    """Tell whether this process is a server's worker that can be told from its master."""
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi is not None and hasattr(uwsgi, "worker_id"):
+        return bool(uwsgi.worker_id())
+    context = sys.modules.get("multiprocessing.process")
+    if context is not None and context.parent_process() is not None:
+        return True
+    return "gunicorn.arbiter" in sys.modules and in_gunicorn_worker()
+
+
 def in_gunicorn_worker() -> bool:
     """Tell a gunicorn worker from its arbiter: the worker handles SIGUSR1 itself, or runs inside `Arbiter.spawn_worker`.
 

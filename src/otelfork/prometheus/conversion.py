@@ -1,0 +1,173 @@
+"""From what the SDK collects in one process to families of series.
+
+The labels of a series are made once and kept, and so are its exemplars: the SDK hands out each exemplar in one collection only.
+Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ExponentialHistogram,
+    Gauge,
+    Histogram,
+    Metric,
+    MetricsData,
+    Sum,
+)
+
+from otelfork.prometheus import exponential, families, naming
+from otelfork.prometheus.families import COUNTER, EXPONENTIAL, GAUGE, HISTOGRAM, Families, Family, Value
+
+_logger = logging.getLogger("otelfork")
+WORKER = "worker_id"
+Modes: TypeAlias = "Sequence[tuple[str, str]]"
+# What is the host's is reported by one worker at a time, as a total of the host; what is a process's, by each.
+_KNOWN: Modes = (("system.*", "max"), ("process.*", "worker"), ("cpython.*", "worker"))
+_MOST_KEYS = 10_000
+_EXEMPLAR_CHARACTERS = 128
+"""OpenMetrics 1.0, "Exemplars": names and values of all its labels together."""
+
+
+class Conversion:
+    """Converts the collections of one process.
+
+    Args:
+        modes: declared modes by pattern of the metric's name, the first that fits.
+        worker: the label value that tells this worker's own series from the others'; None where it is alone.
+    """
+
+    def __init__(self, modes: Modes = (), worker: str | None = None) -> None:
+        self._modes = (*modes, *_KNOWN)
+        self.own = {} if worker is None else {WORKER: worker}
+        """The labels of what is shown for each worker."""
+        self._streams: dict[Any, _Stream | None] = {}
+        self._refused: set[str] = set()
+
+    def families(self, data: MetricsData) -> Families:
+        """Return the families of a collection."""
+        found: Families = {}
+        for resource in data.resource_metrics:
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    stream = self._stream(scope.scope, metric)
+                    if stream is not None and self._fits(found, stream):
+                        families.merge(found, {stream.name: stream.family(metric)})
+        return found
+
+    def _stream(self, scope: Any, metric: Metric) -> _Stream | None:
+        key = (scope, metric.name, metric.unit, type(metric.data))
+        if key not in self._streams:
+            kind, mode = _kind(metric.data)
+            self._streams[key] = self._new_stream(scope, metric, kind, self._mode(metric.name, mode)) if kind else None
+        return self._streams[key]
+
+    def _new_stream(self, scope: Any, metric: Metric, kind: str, mode: str) -> _Stream:
+        labels = naming.scope_labels(scope.name, scope.version, scope.schema_url, scope.attributes or {})
+        if mode == "worker":
+            return _Stream(metric, kind, "sum", {**labels, **self.own})
+        return _Stream(metric, kind, mode, labels)
+
+    def _mode(self, name: str, default: str) -> str:
+        return next((mode for pattern, mode in self._modes if fnmatchcase(name, pattern)), default)
+
+    def _fits(self, found: Families, stream: _Stream) -> bool:
+        """Tell whether a stream has the kind of the family that it belongs to: a name has one TYPE on the page."""
+        there = found.get(stream.name)
+        if there is None or there.kind == stream.kind:
+            return True
+        if stream.name not in self._refused:
+            self._refused.add(stream.name)
+            message = "two metrics become %s for Prometheus, a %s and a %s: the second is left out"
+            _logger.warning(message, stream.name, there.kind, stream.kind)
+        return False
+
+
+def _kind(data: Any) -> tuple[str, str]:
+    """Return the kind of family and the mode unless declared; ("", "") for what cannot be scraped (a delta)."""
+    if isinstance(data, Gauge):
+        return GAUGE, "worker"
+    if data.aggregation_temporality is not AggregationTemporality.CUMULATIVE:
+        return "", ""
+    if isinstance(data, Sum):
+        return (COUNTER if data.is_monotonic else GAUGE), "sum"
+    if isinstance(data, Histogram):
+        return HISTOGRAM, "sum"
+    return (EXPONENTIAL, "sum") if isinstance(data, ExponentialHistogram) else ("", "")
+
+
+class _Stream:
+    """One metric of one scope, over all collections of this process."""
+
+    __slots__ = ("_exemplars", "_keys", "_labels", "_mode", "_unit", "_value", "kind", "name")
+
+    def __init__(self, metric: Metric, kind: str, mode: str, labels: Mapping[str, str]) -> None:
+        self._unit = naming.unit_name(metric.unit or "")
+        self.name = naming.metric_name(metric.name, self._unit, counter=kind == COUNTER)
+        self.kind = kind
+        self._mode = mode
+        self._labels = labels
+        self._keys: dict[int, tuple[Any, str]] = {}
+        """The keys of series by the identity of their attributes, which are kept alive with them."""
+        self._exemplars: dict[str, list[Any]] = {}
+        self._value = {HISTOGRAM: self._histogram, EXPONENTIAL: self._exponential}.get(kind, self._number)
+
+    def family(self, metric: Metric) -> Family:
+        """Return the series of a collection."""
+        family = Family(self.kind, self._unit, metric.description or "", self._mode)
+        series = family.series
+        for point in metric.data.data_points:
+            key = self._key(point.attributes)
+            if key in series:  # attributes that differ only in what Prometheus cannot tell apart
+                families.merge({self.name: family}, {self.name: _alone(family, key, self._value(key, point))})
+            else:
+                series[key] = self._value(key, point)
+        return family
+
+    def _key(self, attributes: Any) -> str:
+        known = self._keys.get(id(attributes))
+        if known is None:
+            if len(self._keys) >= _MOST_KEYS:
+                self._keys.clear()
+            given = naming.labels_of({**(attributes or {})})
+            known = self._keys[id(attributes)] = attributes, families.key_of({**given, **self._labels})
+        return known[1]
+
+    def _number(self, key: str, point: Any) -> Value:
+        return [point.value, self._kept(key, point, ()) if self.kind == COUNTER else []]
+
+    def _histogram(self, key: str, point: Any) -> Value:
+        bounds = list(point.explicit_bounds)
+        return [point.sum, bounds, list(point.bucket_counts), self._kept(key, point, bounds)]
+
+    def _exponential(self, key: str, point: Any) -> Value:
+        sides = [[side.offset, list(side.bucket_counts)] for side in (point.positive, point.negative)]
+        value = [point.sum, point.scale, point.zero_count, *sides, []]
+        value[5] = self._kept(key, point, exponential.classic(value)[0])
+        return value
+
+    def _kept(self, key: str, point: Any, bounds: Sequence[float]) -> list[Any]:
+        """Return the latest exemplar of each bucket, of this collection and those before."""
+        fresh = [_exemplar(exemplar) for exemplar in point.exemplars]
+        if fresh:
+            self._exemplars[key] = families.latest([*self._exemplars.get(key, ()), *fresh], bounds)
+        return self._exemplars.get(key, [])
+
+
+def _alone(family: Family, key: str, value: Value) -> Family:
+    return Family(family.kind, family.unit, family.help, family.mode, {key: value})
+
+
+def _exemplar(exemplar: Any) -> list[Any]:
+    labels = {}
+    if exemplar.trace_id:
+        labels = {"trace_id": f"{exemplar.trace_id:032x}", "span_id": f"{exemplar.span_id:016x}"}
+    more = {**naming.labels_of(exemplar.filtered_attributes or {}), **labels}
+    if sum(len(name) + len(value) for name, value in more.items()) <= _EXEMPLAR_CHARACTERS:
+        labels = more
+    return [exemplar.value, exemplar.time_unix_nano / 1e9, labels]
