@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from otelfork import OtelMiddleware, semconv
 from otelfork.cli.server import free_port
+from otelfork.request.hooks import Hooks
+from otelfork.settings import http
+from otelfork.settings.http import HttpSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,3 +100,18 @@ def test_links_lead_somewhere() -> None:
     """Every relative link of the README names a file that exists."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert [] == [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_tables_name_every_option_attribute_and_metric():
+    """What the middleware takes and what it records stands in the README, under the name that it has in the code."""
+    arguments = {
+        *inspect.signature(HttpSettings.load).parameters,
+        *inspect.signature(OtelMiddleware.__init__).parameters,
+    }
+    names = (arguments - {"self", "app", "options", "environment"}) | set(Hooks.__dataclass_fields__)
+    recorded = {
+        value for key, value in vars(semconv).items() if key.isupper() and isinstance(value, str) and "." in value
+    }
+    variables = set(re.findall(r'"(OTEL[A-Z_]+)"', Path(http.__file__).read_text(encoding="utf-8")))
+    wanted = {f"`{name}`" for name in names} | {name for name in recorded if "/" not in name} | variables
+    assert [] == sorted(name for name in wanted if name not in README)

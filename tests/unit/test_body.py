@@ -216,3 +216,24 @@ def test_time_that_close_takes_does_not_count(recording: Recording) -> None:
 
     call_wsgi(recording.wsgi(answering(Slow([b"x"]))))
     assert recording.span.end_time <= ends[0] + 5_000_000
+
+
+def test_bytes_pass_as_they_are(recording: Recording) -> None:
+    """uWSGI sends bytes that an application returns as they are: they reach it themselves, and are counted."""
+    given = b"whole"
+    result = recording.wsgi(answering(given))(environ(), lambda *_: None)
+    assert (True, 5, 1) == (result is given, recording.points(RESPONSE_SIZE)[0].sum, len(recording.spans))
+
+
+@pytest.mark.parametrize("blocks", [[1], [None], ["text"]], ids=repr)
+@pytest.mark.parametrize("kind", [list, iter], ids=["list", "iterator"])
+def test_blocks_that_are_no_bytes_are_the_server_s_to_refuse(
+    recording: Recording, blocks: list[Any], kind: Any
+) -> None:
+    """What a server says of a wrong block is what it says without us, and the request ends."""
+    said = []
+    for app in (answering(kind(blocks)), recording.wsgi(answering(kind(blocks)))):
+        with pytest.raises(TypeError) as caught:
+            call_wsgi(app)
+        said.append(str(caught.value))
+    assert (said[0], 1, 0) == (said[1], len(recording.spans), recording.active)

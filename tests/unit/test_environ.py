@@ -56,3 +56,20 @@ def test_the_request_s_body_is_counted_as_it_is_read(
 
     call_wsgi(recording.wsgi(app), environ(**{"wsgi.input": Source(b"ab\ncd\n")}, **framing))
     assert size == recording.points(REQUEST_SIZE)[0].sum
+
+
+def test_an_input_that_has_nothing_yet_is_no_error(recording: Recording) -> None:
+    """A stream that does not block returns None: the application gets that, and no exception of ours."""
+    seen: list[Any] = []
+
+    class Waiting:
+        def read(self, *_: Any) -> None:
+            return None
+
+    def app(given: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.append(given["wsgi.input"].read(10))
+        start_response("200 OK", [])
+        return []
+
+    call_wsgi(recording.wsgi(app), environ(**{"wsgi.input": Waiting(), "CONTENT_LENGTH": "3"}))
+    assert [None] == seen

@@ -33,6 +33,11 @@ def wrap(result: Any, response: Answer, file_wrapper: Any, end: End) -> Any:
     kind = type(result)
     if kind is list or kind is tuple:
         return Blocks(result, response, end)
+    if kind is bytes:
+        # A mistake to most servers; uWSGI sends it whole. Either has to get what the application gave.
+        response.exchange.sent += len(result)
+        end(response.exchange)
+        return result
     if file_wrapper is not None and _is_file(result, file_wrapper):
         return _watch_file(result, response, end)
     if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
@@ -59,8 +64,11 @@ class _Closing:
         if self._closed:
             return
         self._closed = True
-        self._settle()
         exchange = self._response.exchange
+        try:
+            self._settle()
+        except Exception:  # blocks that are no bytes: the server has refused them, or will
+            once("a response could not be counted", "body.settle")
         token = attach(self.context)
         try:
             close = getattr(self._result, "close", None)
@@ -162,7 +170,10 @@ class Body(_Closing):
             # A span that the generator opened around its `yield` is current again in the next step.
             self.context = get_current()
             detach(token)
-        exchange.sent += len(block)
+        try:
+            exchange.sent += len(block)
+        except TypeError:  # no bytes: for the server to refuse, in its own words
+            once("a block of a response could not be counted", "body.next")
         return block
 
     def _settle(self) -> None:

@@ -139,7 +139,8 @@ class Input:
         return counted
 
     def _counted(self, data: bytes) -> bytes:
-        self._exchange.received += len(data)
+        if data:  # a stream that does not block may have None
+            self._exchange.received += len(data)
         return data
 
 
