@@ -119,3 +119,18 @@ def test_a_living_worker_is_not_told_of(monkeypatch):
     monkeypatch.setattr(workers, "departed", lambda pid, **how: told.append((pid, how)))
     gunicorn._reap_workers("WORKERS", lambda arbiter: None, Reaped(os.getpid(), aborted=False))
     assert [] == told
+
+
+@pytest.mark.parametrize(
+    ("worker", "reason"),
+    [
+        ({"nr": 20, "max_requests": 20, "alive": False}, "recycled"),
+        ({"nr": 3, "max_requests": 20, "alive": False}, "stopped"),
+        ({"nr": 3, "max_requests": sys.maxsize, "alive": False}, "stopped"),
+        ({"nr": 0, "max_requests": 20, "alive": True}, "recycled"),
+        ({"nr": 0, "max_requests": sys.maxsize, "alive": True}, None),
+    ],
+)
+def test_why_a_worker_ends_is_told_by_what_it_counts(worker, reason):
+    """A worker at its limit is recycled, one that was told to end has stopped; uvicorn's class counts by itself."""
+    assert reason == gunicorn._reason(type("FakeWorker", (), worker))

@@ -195,11 +195,9 @@ def _start(worker: Any) -> None:
         _trace_application(worker)
     if _here.names is not None:
         naming.use(_here.names)
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        # uvicorn's class: it puts back what it finds, and ends the process with the signal once it has served.
-        exits.handle_sigterm()
-        exits.before_last_flush(functools.partial(_stop, worker))
-    workers.begin(SERVER)
+    # uvicorn's class puts back the handler that it finds, and ends the process with the signal once it has served.
+    last_is_lifespan = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and not exits.handle_sigterm()
+    workers.begin(SERVER, lifespan=last_is_lifespan)
     workers.ready()
 
 
@@ -222,12 +220,15 @@ def _trace_application(worker: Any) -> None:
     _here.undo.append(undo)
 
 
-def _reason(worker: Any) -> str:
-    cause = exits.cause()
-    if cause is not None:
-        return cause
-    served, most = getattr(worker, "nr", 0), getattr(worker, "max_requests", sys.maxsize)
-    return "recycled" if served >= most else "stopped"
+def _reason(worker: Any) -> str | None:
+    """Return why a worker's `run` has ended; None where the worker does not tell."""
+    most = getattr(worker, "max_requests", sys.maxsize)
+    if getattr(worker, "nr", 0) >= most:
+        return "recycled"
+    if not worker.alive:
+        return exits.cause() or "stopped"
+    # uvicorn's class counts for itself, and a signal would have ended the process.
+    return "recycled" if most < sys.maxsize and not exits.draining() else None
 
 
 def _is_dirty(worker: Any) -> bool:

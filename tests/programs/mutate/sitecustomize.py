@@ -108,6 +108,13 @@ def names_off():
     otelfork.request.naming.use = lambda names: None
 
 
+def deaths_off():
+    """Have no master tell how its workers ended."""
+    import otelfork.workers
+
+    otelfork.workers.departed = lambda pid, **how: None
+
+
 def nothing_off():
     """Load this file and change nothing: the control, under which every row has to hold."""
     import otelfork.forks  # noqa: F401
