@@ -9,9 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests import certificates
 from tests.conformance.driving import drive
 from tests.conformance.rows import FASTAPI, PROGRAMS, Row
-from tests.conformance.serving import serve
+from tests.conformance.serving import Server, serve
 from tests.conformance.statement import account, expected
 
 from otelfork.receiver import Receiver
@@ -40,6 +41,7 @@ OTEL_INSTRUMENTATION_HTTP_EXCLUDED_URLS="/health,/metrics,/ready"
 OTEL_TRACES_SAMPLER="parentbased_always_on"
 OTEL_TRACES_SAMPLER_ARG="1.0"
 # Pyroscope Configuration (Optional)
+PYROSCOPE_SERVER_ADDRESS="http://localhost:4040"
 PYROSCOPE_AUTH_TOKEN=""
 """
 HTTP_BLOCK = """\
@@ -51,6 +53,16 @@ GRPC_BLOCK = """\
 OTEL_EXPORTER_OTLP_ENDPOINT="http://otel-collector:4317"
 OTEL_EXPORTER_OTLP_PROTOCOL="grpc"
 OTEL_EXPORTER_OTLP_INSECURE="true"
+"""
+HTTPS_BLOCK = """\
+OTEL_EXPORTER_OTLP_ENDPOINT="https://otel-collector.example.com:4317"
+OTEL_EXPORTER_OTLP_PROTOCOL="grpc"
+OTEL_EXPORTER_OTLP_INSECURE="false"
+"""
+HTTPS_OVER_HTTP_BLOCK = """\
+OTEL_EXPORTER_OTLP_ENDPOINT="https://otel-collector.example.com:4318"
+OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf"
+OTEL_EXPORTER_OTLP_INSECURE="false"
 """
 RESOURCE = """\
 export OTEL_RESOURCE_ATTRIBUTES="\\
@@ -102,12 +114,30 @@ WAYS = {
 SH = "set -a; . ./guide.sh; set +a; "
 
 
+SECURE = {"https": HTTPS_BLOCK, "https over http": HTTPS_OVER_HTTP_BLOCK}
+
+
 def shell(block: str, receiver: Receiver) -> str:
     """Return the block with the receiver's address in the place of the collector's."""
     for port, endpoint in (("4317", receiver.grpc_endpoint), ("4318", receiver.http_endpoint)):
-        for host in ("localhost", "otel-collector"):
-            block = block.replace(f"http://{host}:{port}", f"http://127.0.0.1:{urlsplit(endpoint).port}")
+        for host in ("localhost", "otel-collector", "otel-collector.example.com"):
+            block = block.replace(f"://{host}:{port}", f"://127.0.0.1:{urlsplit(endpoint).port}")
     return block
+
+
+def told(block: str, environment: dict[str, str], receiver: Receiver, way: str, requests: int, folder: Path) -> Server:
+    """Run a server with a block, and check that every request arrived once."""
+    (folder / "guide.sh").write_text(shell(block, receiver), encoding="utf-8")
+    script, application = WAYS[way]
+    row = Row(name=way, command=("sh", "-c", SH + script), application=application)
+    with serve(row, environment, folder, requests) as server:
+        server.wait_until_ready()
+        sent = drive(server, requests)
+        server.stop()
+    receiver.wait_until_quiet()
+    found = account(sent, receiver.spans, receiver.points, work_span=row.work_span, work_counter=row.work_counter)
+    assert expected(sent) == found.as_dict(), server.output[-5000:]
+    return server
 
 
 @pytest.mark.timeout(180)
@@ -116,15 +146,20 @@ def shell(block: str, receiver: Receiver) -> str:
 def test_a_block_of_the_guide_works_as_printed(name: str, way: str, receiver: Receiver, requests: int, tmp_path: Path):
     """Every request arrives once, with the resource that the block describes."""
     block, attributes = BLOCKS[name]
-    (tmp_path / "guide.sh").write_text(shell(block, receiver), encoding="utf-8")
-    script, application = WAYS[way]
-    row = Row(name=way, command=("sh", "-c", SH + script), application=application)
-    with serve(row, {}, tmp_path, requests) as server:
-        server.wait_until_ready()
-        sent = drive(server, requests)
-        server.stop()
-    receiver.wait_until_quiet()
-    found = account(sent, receiver.spans, receiver.points, work_span=row.work_span, work_counter=row.work_counter)
-    assert expected(sent) == found.as_dict(), server.output[-5000:]
+    told(block, {}, receiver, way, requests, tmp_path)
     resources = [{key: span.resource.get(key) for key in attributes} for span in receiver.spans]
     assert [one for one in resources if one != attributes] == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("way", [next(iter(WAYS)), *(pytest.param(way, marks=pytest.mark.slow) for way in [*WAYS][1:])])
+@pytest.mark.parametrize("name", ["https", pytest.param("https over http", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("whose", ["machine", pytest.param("ours", marks=pytest.mark.slow)])
+def test_the_block_for_production_works_as_printed(name: str, way: str, whose: str, requests: int, tmp_path: Path):
+    """With TLS: the machine knows the collector's authority, or variables name it and what a client has to show."""
+    made = certificates.make(tmp_path)
+    environment = made.client_variables()
+    if whose == "machine":
+        environment = dict.fromkeys(("REQUESTS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"), str(made.authority))
+    with Receiver(tls=made.tls(mutual=whose == "ours")) as receiver:
+        told(SECURE[name], environment, receiver, way, requests, tmp_path)

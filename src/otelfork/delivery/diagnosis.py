@@ -45,9 +45,20 @@ _COMMON = (
         "write http:// in {prefix}_ENDPOINT{insecure}",
     ),
     _case(
+        # Go (the collector), nginx, Apache
+        r"http request to an https server|plain http request was sent to https|plain http to an ssl",
+        "the endpoint's port speaks TLS",
+        "write https:// in {prefix}_ENDPOINT",
+    ),
+    _case(
+        r"certificate.required|alert.bad.certificate|alert.handshake.failure",
+        "the collector asks for a certificate of ours, and does not take what it gets",
+        "{client}",
+    ),
+    _case(
         r"certificate.verify.failed|self.signed certificate|unable to get local issuer",
         "the collector's certificate is not trusted",
-        "name its authority's file in {prefix}_CERTIFICATE (OTEL_EXPORTER_OTLP_INSECURE does not switch the check off)",
+        "name its authority's file in {authority}",
     ),
     _case(
         r"\b401\b|\b403\b|unauthenticated|permission.denied",
@@ -77,6 +88,12 @@ _COMMON = (
         sure=False,
     ),
     _case(
+        r"socket closed|remotedisconnected|connection reset|connection aborted|eof occurred|unexpected.eof",
+        "the endpoint closes the connection without an answer",
+        "if its port speaks TLS, write https:// in {prefix}_ENDPOINT; if it asks for a certificate of ours, {client}",
+        sure=False,
+    ),
+    _case(
         r"no route to host|network is unreachable|timed? ?out|timeout|deadline.exceeded",
         "the endpoint does not answer",
         "check the address in {prefix}_ENDPOINT and what lies between, or give it more time in {prefix}_TIMEOUT",
@@ -85,21 +102,33 @@ _COMMON = (
 )
 
 
+_WORDS = {
+    _OTLP: {
+        "credentials": "OTEL_EXPORTER_OTLP_HEADERS, for example authorization=Bearer%20<token>",
+        "authority": "OTEL_EXPORTER_OTLP_CERTIFICATE (OTEL_EXPORTER_OTLP_INSECURE does not switch the check off)",
+        "client": "name it and its key in OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    },
+    _JAEGER: {
+        "credentials": "OTEL_EXPORTER_JAEGER_USER and OTEL_EXPORTER_JAEGER_PASSWORD",
+        "authority": "OTEL_EXPORTER_JAEGER_CERTIFICATE",
+        "client": "put something in front of it that does not: there is no setting for one",
+    },
+    _ZIPKIN: {
+        "credentials": "the address in OTEL_EXPORTER_ZIPKIN_ENDPOINT, which may hold a user and password",
+        "authority": "REQUESTS_CA_BUNDLE",
+        "client": "put something in front of it that does not: there is no setting for one",
+    },
+}
+
+
 def advise(exporter: object, message: str) -> Advice | None:
     """Return the advice for what this exporter said, or None."""
     modules = " ".join(kind.__module__ for kind in type(exporter).__mro__)
     prefix = _JAEGER if "jaeger" in modules else _ZIPKIN if "zipkin" in modules else _OTLP
     grpc = ".grpc" in modules
     own = (_GRPC_TO_HTTP if grpc else _HTTP_TO_GRPC,) if prefix == _OTLP else ()
-    words = {
-        "prefix": prefix,
-        "insecure": ", and OTEL_EXPORTER_OTLP_INSECURE=true or nothing" if grpc else "",
-        "credentials": {
-            _OTLP: "OTEL_EXPORTER_OTLP_HEADERS, for example authorization=Bearer%20<token>",
-            _JAEGER: "OTEL_EXPORTER_JAEGER_USER and OTEL_EXPORTER_JAEGER_PASSWORD",
-            _ZIPKIN: "the address in OTEL_EXPORTER_ZIPKIN_ENDPOINT, which may hold a user and password",
-        }[prefix],
-    }
+    insecure = ", and OTEL_EXPORTER_OTLP_INSECURE=true or nothing" if grpc else ""
+    words = {"prefix": prefix, "insecure": insecure, **_WORDS[prefix]}
     for pattern, advice in (*own, *_COMMON):
         if pattern.search(message):
             return Advice(advice.what, advice.change.format_map(words), advice.sure)

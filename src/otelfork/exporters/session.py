@@ -13,6 +13,7 @@ from __future__ import annotations
 # requests imports it with the first request; a child forked at that moment would wait for ever for its import lock.
 import contextlib
 import netrc  # noqa: F401
+import re
 import socket
 from typing import Any
 
@@ -26,6 +27,7 @@ from otelfork.delivery.outcome import PASSING_STATUS, Outcome, watched
 from otelfork.exporters.answers import note_body, note_retry_after
 
 _LONGEST_SECONDS = 10.0
+_LONGEST_REASON = 200
 _NEVER = "1000000"
 """Seconds: longer than any timeout."""
 
@@ -87,9 +89,12 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 class _Session(requests.Session):
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        if isinstance(self.verify, str):
+            # requests lets REQUESTS_CA_BUNDLE win over a session's own file, and OTEL_EXPORTER_OTLP_CERTIFICATE would not count.
+            kwargs.setdefault("verify", self.verify)
         result = watched()
         if result is None:
-            return super().request(method, url, *args, **kwargs)
+            return _explained(super().request(method, url, *args, **kwargs))
         timeout = kwargs.pop("timeout", None) or _LONGEST_SECONDS
         try:
             answer = self._once_more(result, timeout, method, url, *args, **kwargs)
@@ -97,7 +102,7 @@ class _Session(requests.Session):
             result.passing = isinstance(error, _PASSING)  # and not an address that is none, for one
             raise Undelivered(str(error)) from error
         _note(result, answer)
-        return answer
+        return _explained(answer)
 
     def _once_more(self, result: Outcome, timeout: float, *args: Any, **kwargs: Any) -> requests.Response:
         """Send; a connection that the collector has closed meanwhile is replaced at once, as by the standard exporters."""
@@ -120,6 +125,15 @@ def _note(result: Outcome, answer: requests.Response) -> None:
         answer.headers["Retry-After"] = _NEVER
     elif answer.ok and answer.content:
         note_body(result, answer.headers.get("Content-Type", ""), answer.content)
+
+
+def _explained(answer: requests.Response) -> requests.Response:
+    """Put what a refusal says in words into its reason, which the standard exporters log: a 400 alone tells nobody anything."""
+    if answer.status_code >= 400 and "text/" in answer.headers.get("Content-Type", "text/"):
+        words = " ".join(re.sub(r"<[^>]*>", " ", answer.content[:2000].decode("utf-8", "replace")).split())
+        if words.isprintable() and words:
+            answer.reason = f"{answer.reason}: {words[:_LONGEST_REASON]}"
+    return answer
 
 
 def new_session() -> requests.Session:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from opentelemetry.sdk.resources import Resource
 
 from otelfork.lane import Companion
-from otelfork.settings import SettingsError
 from otelfork.settings.profiles import ADDRESS, ProfileSettings
+
+_logger = logging.getLogger("otelfork")
 
 
 def companions() -> list[Callable[[Resource], Companion]]:
     """Return the factory of the companion that PYROSCOPE_SERVER_ADDRESS asks for, or none. Imports the agent, starts nothing.
 
     Raises:
-        SettingsError: a variable cannot be used, or the extra `pyroscope` is not installed.
+        SettingsError: a variable cannot be used.
     """
     settings = ProfileSettings.read()
     if not settings.address:
@@ -23,6 +25,11 @@ def companions() -> list[Callable[[Resource], Companion]]:
     try:
         from otelfork.profiles.profiles import Profiles
     except ImportError as error:
-        expected = f"the extra to be installed: pip install 'otelfork[pyroscope]' ({error})"
-        raise SettingsError(ADDRESS, settings.address, expected) from error
+        # Not an error: the variable is not ours alone, and guides set it whether there is an agent or not.
+        _logger.warning(
+            "%s is set, and there is no agent: pip install 'otelfork[pyroscope]' (%s); nothing is profiled",
+            ADDRESS,
+            error,
+        )
+        return []
     return [lambda resource: Profiles(settings, resource)]

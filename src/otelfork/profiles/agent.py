@@ -51,7 +51,9 @@ class Agent:
         self._ends: queue.SimpleQueue[queue.SimpleQueue[bool]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._over = False
+        self._ours = False
         self.running = False
+        """Whether this process has an agent: ours, or one that the application started."""
 
     def want(self) -> None:
         """Have the agent started in a moment, unless this process is a server's master. Never raises, does not wait."""
@@ -74,7 +76,7 @@ class Agent:
             Whether it was sent in time; True where nothing was sampled.
         """
         self._over = self._over or for_good
-        if not self.running:
+        if not self.running or not self._ours:
             return True
         done: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._ends.put(done)
@@ -86,20 +88,26 @@ class Agent:
     def _run(self) -> None:
         try:
             time.sleep(START_SECONDS)
-            self.running = not self._over and self._start()
-            if self.running:
-                waiting = [self._ends.get()]
-                self.running = False
-                pyroscope.shutdown()
-                while not self._ends.empty():
-                    waiting.append(self._ends.get_nowait())
-                for done in waiting:
-                    done.put(True)
+            if self._over:
+                return
+            self._ours = self._start()
+            self.running = True
+            if self._ours:
+                self._end_when_told()
         except Exception:
             self._over = True
             _logger.exception("the profiler failed; this process is not profiled")
         finally:
             self._thread = None
+
+    def _end_when_told(self) -> None:
+        waiting = [self._ends.get()]
+        self.running = False
+        pyroscope.shutdown()
+        while not self._ends.empty():
+            waiting.append(self._ends.get_nowait())
+        for done in waiting:
+            done.put(True)
 
     def _start(self) -> bool:
         attributes = self._attributes()
@@ -116,6 +124,5 @@ class Agent:
             tags=tags,
         )
         if not started:
-            self._over = True
-            _logger.warning("this process has a profiler of its own making already; it is left as it is")
+            _logger.info("this process has a profiler already, which is left as it is")
         return bool(started)

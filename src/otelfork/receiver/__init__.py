@@ -27,6 +27,7 @@ from otelfork.receiver.records import (
     Scope,
 )
 from otelfork.receiver.store import Store
+from otelfork.receiver.tls import Tls
 
 __all__ = [
     "ALWAYS",
@@ -45,6 +46,7 @@ __all__ = [
     "ReceivedSpan",
     "Receiver",
     "Scope",
+    "Tls",
 ]
 
 PROTOCOLS = (HTTP, GRPC)
@@ -57,7 +59,7 @@ class Receiver:
     """Receives OTLP on two free loopback ports from construction until `close`, or for a `with` block.
 
     The keyword arguments are the fields of `Faults`: `Receiver(drop=1)` acknowledges the first export
-    request of each signal and forgets it. All methods may be called from any thread.
+    request of each signal and forgets it; `tls` makes both ports speak TLS. All methods may be called from any thread.
     """
 
     def __init__(
@@ -71,13 +73,14 @@ class Receiver:
         status: int = 503,
         retry_after: float | None = None,
         signals: Collection[str] = SIGNALS,
+        tls: Tls | None = None,
     ) -> None:
         faults = Faults(refuse, hang, drop, double, delay, status, retry_after, signals)
         self._store = Store()
         self._gate = Gate(faults)
         intake = Intake(self._store, self._gate)
-        self._http = HttpServer(intake)
-        self._grpc = GrpcServer(intake)
+        self._http = HttpServer(intake, tls)
+        self._grpc = GrpcServer(intake, tls)
         self._open = True
         self._http.start()
         self._grpc.start()

@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped
 
 from otelfork.receiver.faults import Faults, Outcome
 from otelfork.receiver.intake import Intake, MalformedRequestError
+from otelfork.receiver.tls import Tls
 
 PROTOCOL = "grpc"
 
@@ -39,7 +40,7 @@ _CODES = {
 class GrpcServer:
     """The gRPC side of a receiver, on a free port of the loopback interface."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, tls: Tls | None = None) -> None:
         self._intake = intake
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="otelfork-receiver-grpc")
         self._server = grpc.server(
@@ -47,12 +48,16 @@ class GrpcServer:
             handlers=[_service(name, self._export(signal)) for signal, name in _SERVICES.items()],
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)],
         )
-        self._port = self._server.add_insecure_port("127.0.0.1:0")
+        self._scheme = "http" if tls is None else "https"
+        if tls is None:
+            self._port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            self._port = self._server.add_secure_port("127.0.0.1:0", tls.credentials())
 
     @property
     def endpoint(self) -> str:
-        """The URL, whose scheme tells exporters not to use TLS."""
-        return f"http://127.0.0.1:{self._port}"
+        """The URL, whose scheme tells exporters whether to use TLS."""
+        return f"{self._scheme}://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Begin to accept calls."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import zlib
@@ -18,10 +19,13 @@ from typing import Any
 
 from otelfork.receiver.faults import SIGNALS, Faults, Outcome
 from otelfork.receiver.intake import Intake, MalformedRequestError
+from otelfork.receiver.tls import Tls
 
 PROTOCOL = "http/protobuf"
 
 _LARGEST_BODY = 256 * 1024 * 1024
+_TLS_HANDSHAKE = b"\x16"
+_NOT_PLAIN = b"HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 _MEDIA_TYPE = "application/x-protobuf"
 _SIGNALS_BY_PATH = {f"/v1/{signal}": signal for signal in SIGNALS}
 _logger = logging.getLogger(__name__)
@@ -33,9 +37,10 @@ class HttpServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, tls: Tls | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.intake = intake
+        self._tls = None if tls is None else tls.context()
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._acceptor = threading.Thread(
@@ -45,7 +50,7 @@ class HttpServer(socketserver.ThreadingTCPServer):
     @property
     def endpoint(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.server_address[1]}"
 
     def start(self) -> None:
         """Begin to accept connections."""
@@ -78,15 +83,38 @@ class HttpServer(socketserver.ThreadingTCPServer):
 
     def _serve(self, request: Any, client_address: Any) -> None:
         try:
-            self.process_request_thread(request, client_address)
+            if self._tls is not None:
+                request = self._shake_hands(request, self._tls)
+            if request is not None:
+                self.process_request_thread(request, client_address)
         finally:
             with self._lock:
                 del self._connections[threading.current_thread()]
 
+    def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket | None:
+        """Return the connection with TLS; None after a client that speaks none, or that does not trust us or we not it.
+
+        Who speaks plain HTTP is answered as Go's servers do, and with them the collector.
+        """
+        try:
+            if plain.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
+                plain.recv(65_536)  # unread bytes would turn our answer into a reset
+                plain.sendall(_NOT_PLAIN)
+                self.shutdown_request(plain)
+                return None
+            connection = tls.wrap_socket(plain, server_side=True)
+        except OSError as error:
+            _logger.info("no TLS with a client: %s", error)
+            self.shutdown_request(plain)
+            return None
+        with self._lock:
+            self._connections[threading.current_thread()] = connection
+        return connection
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what went wrong with a connection; one that broke off is everyday life."""
         error = sys.exc_info()[1]
-        if not isinstance(error, ConnectionError):
+        if not isinstance(error, ConnectionError | ssl.SSLError):
             _logger.error("connection of %s to %s failed", client_address, request, exc_info=error)
 
 
