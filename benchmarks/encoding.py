@@ -22,6 +22,10 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 from otelfork import lane
 from otelfork.encoding.encoder import Encoder
 from otelfork.exporters.private import reader
+from otelfork.request.facts import Forwarding, Request
+from otelfork.request.instruments import Instruments
+from otelfork.request.kinds import Plan
+from otelfork.settings.http import HttpSettings
 
 BATCH = 512
 
@@ -34,24 +38,12 @@ class _Keep(SpanProcessor):
         self.spans.append(span)
 
 
-LASTING = {
-    "http.request.method": "GET",
-    "url.scheme": "http",
-    "server.address": "shop.example",
-    "server.port": 8000,
-    "network.protocol.version": "1.1",
-}
+KIND = Request(
+    "GET", "http", "/", "", "1.1", "shop.example:8000", "", "", None, "127.0.0.1", 8000, Forwarding(for_="203.0.113.9")
+)
 """What the requests have in common; the lane packs it once."""
-LATE = {"http.response.status_code": 200, "http.route": "/items/{id}"}
-
-
-def _own() -> dict[str, Any]:
-    return {
-        "url.path": f"/items/{random.randrange(10_000)}",
-        "url.query": "page=2",
-        "client.address": f"203.0.113.{random.randrange(256)}",
-        "user_agent.original": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
-    }
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
+ROUTE = "/items/{id}"
 
 
 def batches(number: int) -> tuple[list[ReadableSpan], list[Any]]:
@@ -63,20 +55,23 @@ def batches(number: int) -> tuple[list[ReadableSpan], list[Any]]:
     lean: list[Any] = []
     requests = lane.of(tracer, lean.append, keep)
     assert requests is not None
-    shared, late = lane.Shared(LASTING), lane.Shared(LATE)
     parent = SpanContext(1 << 100, 5, is_remote=True, trace_flags=TraceFlags(1))
     around = set_span_in_context(NonRecordingSpan(parent), Context())
+    ended = _KIND.ending(200, None, ROUTE)
     for _ in range(number):
-        span = tracer.start_span("GET", around, SpanKind.SERVER, {**LASTING, **_own()})
-        span.set_attributes(LATE)
-        span.update_name("GET /items/{id}")
+        client = f"203.0.113.{random.randrange(256)}"
+        sketch = (f"/items/{random.randrange(10_000)}", "page=2", AGENT, "127.0.0.1", 40_000, client, None)
+        span = tracer.start_span("GET", around, SpanKind.SERVER, _KIND.attributes(sketch))
+        span.set_attributes(ended.attributes)
+        span.update_name(ended.name)
         span.end()
-    for _ in range(number):
-        request: Any = requests.start("GET", around, parent, _own(), time.time_ns(), shared)
-        request.describe(late)
-        request.update_name("GET /items/{id}")
-        request.end()
+        request: Any = requests.begin(_KIND, sketch, _SENDER, time.time_ns())
+        request.close(time.time_ns(), ended)
     return keep.spans, lean
+
+
+_KIND = Plan(Instruments.create(), HttpSettings(), lambda *_: ROUTE).kind("", KIND)
+_SENDER = b"\0" + (1 << 100).to_bytes(16, "big") + (5).to_bytes(8, "big") + b"\1"
 
 
 def _timed(encode: Callable[[Sequence[ReadableSpan]], bytes], spans: Sequence[ReadableSpan]) -> float:

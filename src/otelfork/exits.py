@@ -113,6 +113,8 @@ def cause() -> str | None:
 
 def finish_request() -> None:
     """Flush at the end of a request while draining: nobody will run our exit code after the last one."""
+    if not _exit.draining:  # nearly always; what a child inherits is looked at below
+        return
     leaving = _here()
     if leaving.draining:
         if leaving.cause is None:

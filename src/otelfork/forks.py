@@ -20,6 +20,8 @@ import weakref
 from collections.abc import Callable
 from typing import Protocol
 
+from otelfork.seals import seal
+
 BUILD_SECONDS = 5.0
 """How long a thread waits for another one that builds or shuts down. Past it a record is lost, and no two locks wait for ever."""
 QUIET_SECONDS = 0.02
@@ -64,10 +66,11 @@ class Holder(Protocol):
 class _Process:
     """The state of one process, replaced as a whole after a fork."""
 
-    __slots__ = ("building", "failed", "generation", "holds", "lock", "pid")
+    __slots__ = ("building", "failed", "generation", "holds", "lock", "pid", "seal")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self.seal = seal()
         self.generation: Generation | None = None
         self.failed = False
         self.building = False
@@ -108,7 +111,7 @@ def installed() -> bool:
 def current() -> Generation | None:
     """Return this process's generation, or None before its first use."""
     process = _process
-    if process.pid != os.getpid():
+    if not process.seal[0]:
         process = _here()
     return process.generation
 
@@ -120,7 +123,7 @@ def ensure() -> Generation | None:
     goes to a no-op meanwhile. Never raises.
     """
     process = _process
-    if process.pid != os.getpid():
+    if not process.seal[0]:
         process = _here()
     generation = process.generation
     if generation is not None or _build is None or process.failed:

@@ -8,11 +8,12 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from tests.unit.test_lane import GET
 from tests.unit.test_lane_wiring import exporting, serve
 
 from otelfork import forks, lane
 from otelfork.encoding.encoder import Encoder
-from otelfork.lane import NOTHING_SHARED, Companion, Lane, RequestSpan, Shared
+from otelfork.lane import Companion, Lane, RequestSpan, Shared
 from otelfork.system.figures import Figures
 
 COLOUR = Shared({"colour": "red"})
@@ -46,14 +47,14 @@ def started(
     tracer: Any = provider.get_tracer("t")
     made = Lane(tracer, lane.parting([companion], put.append), last, [companion])
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else trace.context_api.Context()
-    return made.start("GET", context, parent, {"url.path": "/"}, 1, NOTHING_SHARED), put
+    return made.start(GET, {"url.path": "/"}, context, parent, 1), put
 
 
 def test_what_a_companion_adds_is_exported_and_the_sdks_fields_are_not_made():
     """The lane goes on alone."""
     span, put = started(Painting())
     span.end()
-    unmade = span._bounded is None
+    unmade = span._inner is None
     added = {"colour": "red", "number": span.get_span_context().span_id}
     assert (True, [span]) == (unmade, put)
     assert {"url.path": "/", **added} == dict(span.attributes)
@@ -109,7 +110,7 @@ def test_the_figures_of_the_settings_keep_the_lane(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OTELFORK_SYSTEM_ATTRIBUTES", "true")
     with exporting() as exporter:
         span, _ = serve()
-        unmade = isinstance(span, RequestSpan) and span._bounded is None
+        unmade = isinstance(span, RequestSpan) and span._inner is None
         forks.flush(5)
     (exported,) = exporter.get_finished_spans()
     assert (True, True) == (unmade, "system.memory.usage" in exported.attributes)

@@ -19,8 +19,9 @@ from tests.unit.recording import DURATION, RESPONSE_SIZE, Recording, call_asgi, 
 from otelfork.request import hooks
 from otelfork.request.exchange import Exchange
 from otelfork.request.instruments import Instruments
+from otelfork.request.kinds import Plan
 from otelfork.request.routes import of_environ
-from otelfork.wsgi.environ import GETTER, read
+from otelfork.wsgi.environ import key, read, sketch
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +31,9 @@ def _say_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def begin(recording: Recording, **changes: Any) -> Exchange:
     made = environ(**changes)
-    request = read(made, recording.settings)
-    return Exchange(request, made, GETTER, recording.instruments, recording.settings, find_route=of_environ)
+    plan = Plan(recording.instruments, recording.settings, of_environ)
+    kind = plan.kind(key(made, plan), read(made, recording.settings))
+    return Exchange(plan, kind, sketch(made, plan), made)
 
 
 STEPS = st.lists(

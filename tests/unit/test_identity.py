@@ -135,5 +135,5 @@ def test_an_invalid_id_is_never_given_out():
     """All zeros means no span: the next random number is taken."""
     generator = ProcessIdGenerator()
     numbers = iter([INVALID_SPAN_ID, 7, INVALID_TRACE_ID, 8])
-    generator._bits = lambda _: next(numbers)
+    generator.bits = lambda _: next(numbers)
     assert (7, 8) == (generator.generate_span_id(), generator.generate_trace_id())

@@ -9,17 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.context import attach, detach
+from opentelemetry import propagate
 
 from otelfork import exits, forks
 from otelfork.asgi.messages import HttpMessages, WebsocketMessages
-from otelfork.asgi.scope import GETTER, ASGIApplication, Message, Receive, Scope, Send, raw_path, read
-from otelfork.request import frameworks, routes
-from otelfork.request.attributes import full_url
-from otelfork.request.exchange import MARK, Exchange
+from otelfork.asgi.scope import (
+    GETTER,
+    ASGIApplication,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    join,
+    key,
+    raw_path,
+    read,
+    sketch,
+)
+from otelfork.lane.current import ways
+from otelfork.request import frameworks, origin, routes
+from otelfork.request.exchange import MARK
 from otelfork.request.hooks import Hooks, call, call_within, once
 from otelfork.request.instruments import Instruments
+from otelfork.request.kinds import Plan
 from otelfork.request.origin import suppressed, traced_outside
+from otelfork.request.propagation import DEFAULT, sender
 from otelfork.settings.http import HttpSettings
 
 _NO_HOOKS = Hooks()
@@ -52,83 +66,110 @@ class ASGIMiddleware:
         self._settings = settings
         self._hooks = hooks
         self._lifespan = False
+        self._plan: Plan | None = None
+        self._current, self._attach, self._detach = ways()
         frameworks.prepare(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the application does."""
         kind = scope["type"]
-        if kind == "lifespan":
+        if kind == "http" or kind == "websocket":  # noqa: PLR1714 - sooner than a set
+            messages = self._begin(scope, receive, send)
+            if messages is not None:
+                await self._serve(messages)
+                return
+        elif kind == "lifespan":
             await self._live(scope, receive, send)
             return
-        if kind not in {"http", "websocket"}:
-            await self.app(scope, receive, send)
-            return
-        scope, exchange = self._begin(scope)
-        if exchange is None:
-            await self.app(scope, receive, send)
-            return
-        messages = (WebsocketMessages if kind == "websocket" else HttpMessages)(
-            exchange, scope, receive, send, self._hooks
-        )
-        token: Any = attach(exchange.context)
+        await self.app(scope, receive, send)
+
+    async def _serve(self, messages: HttpMessages | WebsocketMessages) -> None:
+        token: Any = self._attach(messages.context)
         try:
-            await self.app(scope, messages.receive, messages.send)
+            await self.app(messages.scope, messages.receive, messages.send)
         except GeneratorExit:
-            token = (
-                None  # thrown in by the garbage collector or a closing loop: this is no longer the context it came from
-            )
-            messages.leave()
+            # Thrown in by the garbage collector or a closing loop: this is no longer the context it came from.
+            token = None
             raise
         except BaseException as error:
             messages.fail(error)
             raise
         finally:
             if token is not None:
-                detach(token)
+                self._detach(token)
             messages.leave()
+            messages.scope.pop(MARK, None)  # a cycle less: nothing is left to the garbage collector
             exits.finish_request()
 
-    def _begin(self, scope: Scope) -> tuple[Scope, Exchange | None]:
+    def _begin(self, scope: Scope, receive: Receive, send: Send) -> HttpMessages | WebsocketMessages | None:
         """Begin an exchange, or return None where there is none to record. The guard of the request's begin."""
         try:
             outer = scope.get(MARK)
             if outer is not None and not outer.ended:
                 outer.carriers.append(scope)
-                return scope, None
+                return None
             instruments = self._instruments()
-            if instruments is None or suppressed():
-                return scope, None
-            if any(scope.get(key) for key in _TRACED_HERE):
-                frameworks.silence_fastapi(scope)
-                return scope, None
+            if instruments is None:
+                return None
+            plan = self._plan
+            if plan is None or plan.instruments is not instruments:
+                self._plan = plan = Plan(instruments, self._settings, routes.of_scope)
+            for name in _TRACED_HERE:
+                if scope.get(name):
+                    frameworks.silence_fastapi(scope)
+                    return None
             if not self._lifespan:
                 exits.watch()
-            # A copy: what a middleware adds to a scope must not be seen by the server (ASGI 3, "Middleware").
-            inner: Scope = {**scope, **_TRACED_HERE}
-            if not isinstance(inner.get("headers", []), list):
-                inner["headers"] = list(inner["headers"])  # an iterable may be read once only
-            exchange = self._exchange(inner, instruments)
+            messages = self._exchange(scope, plan)
+            if messages is None:
+                return None
+            messages.server_receive = receive
+            messages.server_send = send
+            messages.hooks = hooks = self._hooks
         except Exception:
             once("a request could not be recorded", "asgi.begin")
-            return scope, None
-        return inner, exchange
-
-    def _exchange(self, scope: Scope, instruments: Instruments) -> Exchange | None:
-        settings, hooks = self._settings, self._hooks
-        request = read(scope, settings)
-        if settings.excluded is not None and settings.excluded.search(full_url(request, settings)):
             return None
-        if traced_outside(request, scope, raw_path):
-            return None
-        details: Any = None
-        if hooks.default_span_details is not None:
-            details = call("default_span_details", hooks.default_span_details, scope)
-        exchange = Exchange(request, scope, GETTER, instruments, settings, find_route=routes.of_scope, details=details)
-        scope[MARK] = exchange
         hook = hooks.server_request_hook
         if hook is not None:
-            call_within(exchange.context, "server_request_hook", hook, exchange.span, scope)
-        return exchange
+            call_within(messages.context, "server_request_hook", hook, messages.span, messages.scope)
+        return messages
+
+    def _exchange(self, scope: Scope, plan: Plan) -> HttpMessages | WebsocketMessages | None:
+        current = self._current()
+        if current and suppressed():
+            return None
+        given = scope.get("headers") or ()
+        if not isinstance(given, list):
+            given = scope["headers"] = list(given)  # an iterable may be read once only
+        headers = join(given)
+        known = key(scope, headers, plan)
+        kind = plan.kinds.get(known) or plan.kind(known, read(scope, plan.settings))
+        own = sketch(scope, headers, plan)
+        search = plan.search_excluded
+        if search is not None and search(kind.full_url(own)):
+            return None
+        # A copy: what a middleware adds to a scope must not be seen by the server (ASGI 3, "Middleware").
+        inner: Scope = {**scope, **_TRACED_HERE}
+        details: Any = None
+        if self._hooks.default_span_details is not None:
+            details = call("default_span_details", self._hooks.default_span_details, inner)
+        make = WebsocketMessages if kind.websocket else HttpMessages
+        if (
+            current
+            or b"baggage" in headers
+            or b"tracestate" in headers
+            or propagate.get_global_textmap() is not DEFAULT
+        ):
+            if current and traced_outside(kind.request(own), scope, raw_path):
+                return None
+            messages = make(plan, kind, own, inner, None, origin.parent_context(inner, GETTER), details)
+        else:
+            header = headers.get(b"traceparent")
+            sent = None if header is None else sender(header.decode("latin-1"))
+            messages = make(plan, kind, own, inner, sent, None, details)
+        messages.scope = inner
+        inner[MARK] = messages
+        return messages
 
     def _start(self, scope: Scope) -> None:
         """Make the first use of this process's telemetry, before its first request."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable
+from time import perf_counter_ns
 from typing import Any, final
 
 from otelfork import semconv
@@ -12,32 +13,29 @@ from otelfork.request.exchange import DISCONNECT, INCOMPLETE, Exchange
 from otelfork.request.hooks import Hooks, call, once
 
 
-class _Messages:
-    """What http and websocket share."""
+class _Messages(Exchange):
+    """One connection's exchange, which is also its `receive` and `send`: what http and websocket share.
 
-    __slots__ = ("_exchange", "_hooks", "_receive", "_scope", "_send", "disconnected")
+    Attributes:
+        scope: the application's.
+        server_receive, server_send: the server's.
+        hooks: the user's.
+        disconnected: whether the application was told that the client has left.
+    """
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        hooks: Hooks,
-    ) -> None:
-        self._exchange = exchange
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._hooks = hooks
-        self.disconnected = False
+    __slots__ = ("disconnected", "hooks", "scope", "server_receive", "server_send")
+
+    scope: Scope
+    server_receive: Receive
+    server_send: Send
+    hooks: Hooks
 
     async def receive(self) -> Message:
         """Receive a message of the server for the application."""
-        message = await self._receive()
-        hook = self._hooks.client_request_hook
+        message = await self.server_receive()
+        hook = self.hooks.client_request_hook
         if hook is not None:
-            call("client_request_hook", hook, self._exchange.span, self._scope, message)
+            call("client_request_hook", hook, self.span, self.scope, message)
         try:
             self._received(message)
         except Exception:
@@ -50,46 +48,45 @@ class _Messages:
     def _respond(self, message: Message) -> Message:
         """Note the start of a response, and return the message with our headers added where that is wanted."""
         status = message.get("status")
-        exchange = self._exchange
-        settings = exchange.settings
+        plan = self._plan
+        settings = plan.settings
         code = int(status) if isinstance(status, int) else None
-        if settings.response_headers is None and not settings.answers:
-            exchange.respond(code, ())
+        if settings.response_headers is None and not plan.answers:
+            self.respond(code, ())
             return message
         headers = message.get("headers") or ()
         if not isinstance(headers, list | tuple):
             headers = list(headers)  # an iterable may be read once only
             message = {**message, "headers": headers}
-        exchange.respond(code, decoded(headers))
-        if not settings.answers:
+        self.respond(code, decoded(headers))
+        if not plan.answers:
             return message
         present = {bytes(name).lower() for name, _ in headers}
-        added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in exchange.headers()]
+        added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers()]
         return {**message, "headers": [*headers, *(pair for pair in added if pair[0].lower() not in present)]}
 
     def _hooked(self, message: Message) -> None:
-        hook = self._hooks.client_response_hook
+        hook = self.hooks.client_response_hook
         if hook is not None:
-            call("client_response_hook", hook, self._exchange.span, self._scope, message)
+            call("client_response_hook", hook, self.span, self.scope, message)
 
 
 @final
 class HttpMessages(_Messages):
     """One HTTP request and its response."""
 
-    __slots__ = ("_announced", "_complete", "_trailers")
+    __slots__ = ("_complete", "_trailers")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.disconnected = False
         self._trailers = False
         self._complete = False
-        self._announced: int | None = None
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application: note it, and return what the server's `send` returns."""
-        exchange = self._exchange
-        if exchange.ended or self._complete:
-            return self._send(message)
+        if self.ended or self._complete:
+            return self.server_send(message)
         self._hooked(message)
         final = False
         try:
@@ -97,7 +94,7 @@ class HttpMessages(_Messages):
             if kind == "http.response.body":
                 body = message.get("body")
                 if body:
-                    exchange.sent += body.nbytes if type(body) is memoryview else len(body)
+                    self.sent += body.nbytes if type(body) is memoryview else len(body)
                 final = not message.get("more_body") and not self._trailers
             elif kind == "http.response.start":
                 self._trailers = bool(message.get("trailers"))
@@ -108,32 +105,31 @@ class HttpMessages(_Messages):
             once("a sent message could not be recorded", "asgi.send")
         if final:
             self._complete = True
-            return self._last(self._send(message))
-        return self._send(message)
+            return self._last(self.server_send(message))
+        return self.server_send(message)
 
     async def _last(self, sending: Awaitable[None]) -> None:
         """Await the last message of the response: with its last byte handed over the request is over."""
-        exchange = self._exchange
         try:
             await sending
         except BaseException as error:
-            exchange.fail(error)
+            self.fail(error)
             raise
         finally:
-            exchange.finish()
+            self.finished_at = perf_counter_ns()
             # After a server error the exception itself is still to come (Starlette answers first and raises then).
-            if exchange.status is None or exchange.status < 500:
-                exchange.end()
+            if self.status is None or self.status < 500:
+                self.end()
 
     def _rare(self, kind: str, message: Message) -> bool:
         """Note a message of an extension; return whether it is the last one."""
         if kind == "http.response.trailers":
             return not message.get("more_trailers")
         if kind == "http.response.pathsend":
-            self._exchange.sent += os.stat(message["path"]).st_size  # noqa: PTH116 the server opens it next, by this name
+            self.sent += os.stat(message["path"]).st_size  # noqa: PTH116 the server opens it next, by this name
             return not self._trailers
         if kind == "http.response.zerocopysend":
-            self._exchange.sent += _file_length(message)
+            self.sent += _file_length(message)
             return not message.get("more_body") and not self._trailers
         return False  # early hints, push and what is yet to come
 
@@ -142,22 +138,17 @@ class HttpMessages(_Messages):
         if kind == "http.request":
             body = message.get("body")
             if body:
-                self._exchange.received += len(body)
+                self.received += len(body)
         elif kind == "http.disconnect":
             self.disconnected = True
 
-    def fail(self, error: BaseException) -> None:
-        """Record what leaves the application, unless the response was complete and well before."""
-        self._exchange.fail(error)
-
     def leave(self) -> None:
         """End the exchange as the application is done."""
-        exchange = self._exchange
-        if exchange.ended:
+        if self.ended:
             return
         if not self._complete:
-            exchange.cut(DISCONNECT if self.disconnected else INCOMPLETE)
-        exchange.end()
+            self.cut(DISCONNECT if self.disconnected else INCOMPLETE)
+        self.end()
 
 
 @final
@@ -168,6 +159,7 @@ class WebsocketMessages(_Messages):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.disconnected = False
         self._accepted = False
         self._denied = False
         self._over = False
@@ -182,7 +174,7 @@ class WebsocketMessages(_Messages):
             message = self._sent(message)
         except Exception:
             once("a sent message could not be recorded", "asgi.send")
-        return self._send(message)
+        return self.server_send(message)
 
     def _sent(self, message: Message) -> Message:
         kind = message["type"]
@@ -191,23 +183,23 @@ class WebsocketMessages(_Messages):
         elif kind == "websocket.accept":
             self._accepted = True
             # Over HTTP/2 and 3 the extended CONNECT is answered like any other request (RFC 8441, section 5).
-            self._exchange.respond(200 if self._scope.get("http_version", "1.1") >= "2" else 101, ())
-            if self._exchange.settings.answers:
+            self.respond(200 if self.scope.get("http_version", "1.1") >= "2" else 101, ())
+            if self._plan.answers:
                 return self._answered(message)
         elif kind == "websocket.close":
             if not self._accepted and not self._denied:
-                self._exchange.respond(403, ())
+                self.respond(403, ())
             self._close(message.get("code", 1000))
         elif kind == "websocket.http.response.start":
             self._denied = True
             return self._respond(message)
         elif kind == "websocket.http.response.body" and not message.get("more_body"):
             self._over = True
-            self._exchange.finish()
+            self.finish()
         return message
 
     def _answered(self, message: Message) -> Message:
-        added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._exchange.headers()]
+        added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers()]
         return {**message, "headers": [*(message.get("headers") or ()), *added]}
 
     def _received(self, message: Message) -> None:
@@ -222,18 +214,17 @@ class WebsocketMessages(_Messages):
         if not self._over:
             self._over = True
             self._close_code = code if isinstance(code, int) else 1005
-            self._exchange.finish()
+            self.finish()
 
     def fail(self, error: BaseException) -> None:
         """Record what leaves the application; a framework's word for "the client has left" is no error."""
         if self.disconnected and type(error).__name__ == "WebSocketDisconnect":
             return
-        self._exchange.fail(error)
+        super().fail(error)
 
     def leave(self) -> None:
         """End the exchange as the application is done."""
-        exchange = self._exchange
-        if exchange.ended:
+        if self.ended:
             return
         found: dict[str, int] = {
             semconv.WEBSOCKET_MESSAGES_RECEIVED: self._received_count,
@@ -241,10 +232,10 @@ class WebsocketMessages(_Messages):
         }
         if self._close_code is not None and self._accepted:
             found[semconv.WEBSOCKET_CLOSE_CODE] = self._close_code
-        exchange.note(found)
+        self.note(found)
         if not self._over and not self._accepted and not self._denied:
-            exchange.cut(INCOMPLETE)
-        exchange.end()
+            self.cut(INCOMPLETE)
+        self.end()
 
 
 def _file_length(message: Message) -> int:

@@ -10,6 +10,7 @@ from opentelemetry.propagators.textmap import Getter
 
 from otelfork.request.capturing import capture
 from otelfork.request.facts import Forwarding, Request
+from otelfork.request.kinds import Plan, Sketch
 from otelfork.settings.http import HttpSettings
 
 Scope: TypeAlias = "MutableMapping[str, Any]"
@@ -51,6 +52,37 @@ def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
         websocket=websocket,
         headers=captured,
     )
+
+
+def key(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) -> tuple[Any, ...]:
+    """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`."""
+    server = scope.get("server")
+    if type(server) is list:  # allowed, and no key of a dictionary
+        server = tuple(server)
+    get, header = scope.get, headers.get
+    found = (
+        scope["type"], get("method"), get("scheme"), get("http_version"), server, header(b"host"), header(b"forwarded"),
+        header(b"x-forwarded-proto"), header(b"x-forwarded-host"), header(b"x-forwarded-port"),
+    )  # fmt: skip
+    return found if plan.trusts_all else (*found, _end(get("client"))[0])
+
+
+def sketch(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) -> Sketch:
+    """Return what `read` returns, less what belongs to the kind of the request."""
+    get, header = scope.get, headers.get
+    raw = get("raw_path")
+    path = raw.decode("latin-1") if raw and not get("root_path") and b"?" not in raw else raw_path(scope)
+    query, agent, forwarded_for = get("query_string"), header(b"user-agent"), header(b"x-forwarded-for")
+    client = get("client")
+    peer, port = _end(client) if client else ("", None)
+    captured = None
+    wanted = plan.settings.request_headers
+    if wanted is not None:
+        captured = capture(decoded(scope["headers"]), wanted, plan.settings)
+    return (
+        path, query.decode("latin-1") if query else "", agent.decode("latin-1") if agent else "", peer, port,
+        forwarded_for.decode("latin-1") if forwarded_for else "", captured,
+    )  # fmt: skip
 
 
 def join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -178,13 +178,22 @@ class Encoder:
             else:
                 add(self.attribute(key, value))
 
-    def share(self, shared: Any) -> bytes:
-        """Pack the `attributes` of an object that many spans share, and keep the bytes in its `packed`."""
+    def joined(self, attributes: Mapping[str, Any]) -> bytes:
+        """Return the fields of a span's attributes."""
         packed: list[bytes] = []
-        self.attributes(shared.attributes, packed.append)
-        joined = b"".join(packed)
-        shared.packed = joined
-        return joined
+        self.attributes(attributes, packed.append)
+        return b"".join(packed)
+
+    def ending(self, ending: Any) -> tuple[bytes, bytes, bytes]:
+        """Pack the `name`, `attributes` and `status` (or None) that many spans end with, and keep the bytes in `packed`."""
+        status = ending.status
+        packed = (
+            self.name(ending.name),
+            self.joined(ending.attributes),
+            _UNSET if status is None else self.status(status.status_code, status.description),
+        )
+        ending.packed = packed
+        return packed
 
     def attribute(self, key: str, value: Any) -> bytes:
         """Return the field of one attribute of a span."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import Any, final
 
 from otelfork.encoding import wire
@@ -36,6 +37,27 @@ class Values(dict[Any, bytes]):
                 self.clear()
             self[value] = field
         return field
+
+
+@final
+class Made(dict[Any, bytes]):
+    """Fields by what they are made of, each packed when it is first asked for.
+
+    Args:
+        make: returns the fields of one thing, which is a string, bytes or a tuple of them.
+    """
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[Any], bytes]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, given: Hashable) -> bytes:
+        fields = self._make(given)
+        if len(fields) <= LONGEST:
+            keep(self, given, fields)
+        return fields
 
 
 @final

@@ -28,6 +28,7 @@ from otelfork.delivery.complaints import Complaints
 from otelfork.delivery.outcome import Tries, may_pass
 from otelfork.delivery.streams import Exporter, Fan, Stream
 from otelfork.exporters import Factory
+from otelfork.seals import seal
 from otelfork.settings import Settings
 
 _logger = logging.getLogger("otelfork")
@@ -40,7 +41,7 @@ class OutboxSpanProcessor(SpanProcessor):
 
     def __init__(self, stream: Stream[ReadableSpan] | Fan[ReadableSpan]) -> None:
         self._put = stream.put
-        self._pid = os.getpid()
+        self._seal = seal()
         self.muted = False
 
     def on_start(self, span: Span, parent_context: Any = None) -> None:
@@ -49,13 +50,13 @@ class OutboxSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span. One begun before a fork is ended by the parent alone: in the child the pid differs."""
         context = span.context
-        if self.muted or context is None or not context.trace_flags.sampled or os.getpid() != self._pid:
+        if self.muted or context is None or not context.trace_flags.sampled or not self._seal[0]:
             return
         self._put(span)
 
     def put(self, span: Any) -> None:
         """Queue a sampled span of the request lane, which calls this in place of `on_end`."""
-        if not self.muted and os.getpid() == self._pid:
+        if not self.muted and self._seal[0]:
             self._put(span)
 
     def shutdown(self) -> None:

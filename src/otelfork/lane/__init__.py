@@ -10,7 +10,7 @@ once, at 20 microseconds a request.
 1. `Span` subclassed, with its fields `_name _context _parent _start_time _end_time _status _attributes _events _links _lock
    _limits _resource _kind _instrumentation_info _instrumentation_scope _span_processor _record_exception
    _set_status_on_exception _sampler _trace_config _record_end_metrics` and its methods `_new_events`, `_readable_span`,
-   `_on_ending`.
+   `_on_ending`; `NonRecordingSpan` of the API subclassed, with its field `_context`.
 2. `Tracer._span_limits`, `_instrumentation_scope`, `_is_enabled`, `_tracer_metrics`, and `_span_processors` of its processor.
 3. Those of `otelfork.lane.sampler`.
 4. `BoundedAttributes._dict` and `_immutable`: our own values are valid, and are not checked one by one.
@@ -22,29 +22,59 @@ The probe is in `of`: it makes a span both ways and compares them. The public fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+import random
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import sampling
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from otelfork.encoding.encoder import Encoder
-from otelfork.lane.companion import MOST_ADDED, Companion, parting
-from otelfork.lane.sampler import decider
-from otelfork.lane.span import MOST_OWN, NOTHING_SHARED, RequestSpan, Shared
+from otelfork.lane.companion import NOTHING_SHARED, Companion, Shared, accompanied, parting
+from otelfork.lane.kinds import Ending, Kind
+from otelfork.lane.sampler import decider, verdict
+from otelfork.lane.span import MOST_OWN, RequestSpan
+from otelfork.lane.unsampled import UnsampledSpan, remote
+from otelfork.resource.identity import ProcessIdGenerator
 
-__all__ = ["MOST_OWN", "NOTHING_SHARED", "Companion", "Lane", "RequestSpan", "Shared", "of", "parting"]
+__all__ = [
+    "MOST_OWN", "NOTHING_SHARED", "Companion", "Ending", "Kind", "Lane", "RequestSpan", "Shared", "UnsampledSpan", "of", "parting",
+]  # fmt: skip
 
-_SAMPLED_RANDOM = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
-_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_RANDOM = int(TraceFlags.RANDOM_TRACE_ID)
 
 
+@final
+class _Sole:
+    """Tells whether processors of ours are the only ones of a provider: then none has to be called.
+
+    The SDK exchanges its tuple of processors when one is added, so that the tuple itself says whether it has changed.
+    """
+
+    __slots__ = ("_multi", "_ours", "_seen")
+
+    def __init__(self, multi: Any, processors: tuple[object, ...]) -> None:
+        self._multi = multi
+        self._ours = processors
+        self._seen: object = None
+
+    def __call__(self) -> bool:
+        processors = self._multi._span_processors
+        if processors is self._seen:
+            return True
+        if processors != self._ours:
+            return False
+        self._seen = processors
+        return True
+
+
+@final
 class Lane:
     """Starts request spans in place of one SDK tracer.
 
@@ -55,8 +85,10 @@ class Lane:
         companions: processors of ours that came before it; they go along with local root spans.
     """
 
-    share = Shared
-    """Makes what `start` and `RequestSpan.describe` take."""
+    __slots__ = (
+        "_alone", "_companions", "_decide", "_enabled", "_ids", "_new_span_id", "_new_trace_id", "_random", "_root", "_sampled",
+        "_sampler", "_span", "_tracer", "_unsampled", "_usable",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -67,87 +99,122 @@ class Lane:
     ) -> None:
         held: Any = tracer
         self._tracer = held
+        self._enabled = held._is_enabled
         self._sampler = tracer.sampler
         self._decide = decider(tracer.sampler)
-        self._processor = processor
-        self._ids = tracer.id_generator
+        self._root, self._sampled, self._unsampled = (verdict(tracer.sampler, case) for case in (None, True, False))
+        self._ids = ids = tracer.id_generator
+        bits = _bits(ids)
+        self._new_trace_id = ids.generate_trace_id if bits is None else partial(bits, 128)
+        self._new_span_id = ids.generate_span_id if bits is None else partial(bits, 64)
+        self._random = _RANDOM if ids.is_trace_id_random() else 0
         limits = held._span_limits
         most = limits.max_span_attributes
         # Our own values are not cut or counted one by one: limits that could touch them are for the SDK's own span.
-        self._trusting = limits.max_span_attribute_length is None and (most is None or most >= MOST_OWN)
-        # What companions will add has to find room, too.
-        self._most = MOST_OWN - MOST_ADDED if companions else MOST_OWN
+        trusting = limits.max_span_attribute_length is None and (most is None or most >= MOST_OWN)
+        self._usable = trusting and self._decide is not None
         self._companions = tuple(companions)
         multi = held.span_processor
-        ours = (*companions, processor)
+        self._alone = _Sole(multi, (*companions, processor))
         shared = {
             "__slots__": (),
             "__module__": __name__,
             "_resource": tracer.resource,
-            "_limits": held._span_limits,
+            "_limits": limits,
             "_instrumentation_scope": held._instrumentation_scope,
             "_instrumentation_info": tracer.instrumentation_info,
             "_span_processor": multi,
             "_sampler": tracer.sampler,
             "_put": staticmethod(put),
-            "_alone": staticmethod(lambda: multi._span_processors == ours),
+            "_alone": self._alone,
         }
         self._span: Any = type("RequestSpan", (RequestSpan,), shared)
 
-    def start(  # noqa: PLR0917 - one call, on the request path: keywords cost
-        self,
-        name: str,
-        context: Context,
-        parent: SpanContext | None,
-        own: dict[str, Any],
-        start_time: int,
-        shared: Shared = NOTHING_SHARED,
-    ) -> trace.Span:
-        """Start a SERVER span.
+    def begin(
+        self, kind: Kind, sketch: Any, sender: bytes | None, start_time: int
+    ) -> RequestSpan | UnsampledSpan | None:
+        """Start a SERVER span with nothing around it but its sender; None where `start` has to do it.
 
         Args:
-            name: its name.
+            kind: its name, and how its attributes are made.
+            sketch: what they are made of.
+            sender: the remote parent, as `RequestSpan` has it, or None.
+            start_time: nanoseconds since the epoch.
+        """
+        if not self._usable or self._tracer.sampler is not self._sampler or not self._alone() or not self._enabled():
+            return None
+        if sender is None:
+            number = self._new_trace_id() or self._ids.generate_trace_id()
+            trace_id = number.to_bytes(16, "big")
+            flags = self._random
+            keep = self._root
+            if keep is None:
+                keep = self._kept(None, trace_id)
+        else:
+            trace_id = sender[1:17]
+            flags = sender[25]
+            keep = self._sampled if flags & 1 else self._unsampled
+            flags &= _RANDOM
+            if keep is None:
+                keep = self._kept(remote(sender), trace_id)
+        span_id = (self._new_span_id() or self._ids.generate_span_id()).to_bytes(8, "big")
+        if keep:
+            if self._companions:
+                kind, sketch = accompanied(self._companions, kind, sketch, trace_id + span_id)
+            begun: RequestSpan = self._span(kind, sketch, trace_id, span_id, sender, flags | 1, start_time)
+            return begun
+        return UnsampledSpan(trace_id, span_id, sender, flags)
+
+    def start(
+        self, kind: Kind, sketch: Any, context: Context, parent: SpanContext | None, start_time: int
+    ) -> trace.Span:
+        """Start a SERVER span, whatever is around it.
+
+        Args:
+            kind: its name, and how its attributes are made.
+            sketch: what they are made of.
             context: the context it is started in.
             parent: the span context in it if that is valid, else None.
-            own: its attributes, of our own making; the span keeps the dictionary.
             start_time: nanoseconds since the epoch.
-            shared: attributes that come before its own, the same for many spans.
         """
         tracer = self._tracer
-        decide = self._decide
-        usable = self._trusting and len(own) + len(shared.attributes) <= self._most
-        if decide is None or not usable or tracer.sampler is not self._sampler or not tracer._is_enabled():
+        if not self._usable or tracer.sampler is not self._sampler or not self._enabled():
             started: trace.Span = tracer.start_span(
-                name,
+                kind.name,
                 context=context,
                 kind=SpanKind.SERVER,
-                attributes={**shared.attributes, **own},
+                attributes=kind.attributes(sketch),
                 start_time=start_time,
             )
             return started
-        ids = self._ids
-        if parent is None:
-            trace_id = ids.generate_trace_id()
-            random = bool(ids.is_trace_id_random())
-        else:
-            trace_id = parent.trace_id
-            random = bool(parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
-        if not decide(parent, trace_id):
-            flags = TraceFlags(TraceFlags.RANDOM_TRACE_ID if random else 0)
-            state = None if parent is None else parent.trace_state
-            return trace.NonRecordingSpan(
-                SpanContext(trace_id, ids.generate_span_id(), is_remote=False, trace_flags=flags, trace_state=state)
-            )
-        flags = _SAMPLED_RANDOM if random else _SAMPLED
-        span_id = ids.generate_span_id()
-        companions = self._companions
-        if companions and (parent is None or parent.is_remote) and self._span._alone():
-            for companion in companions:
-                shared = companion.accompany(name, trace_id, span_id, own, shared)
-        span: RequestSpan = self._span(name, trace_id, span_id, parent, flags, own, start_time, shared)
-        if not span._alone():
+        sender = None if parent is None else _sender(parent)
+        trace_id = self._ids.generate_trace_id().to_bytes(16, "big") if sender is None else sender[1:17]
+        flags = self._random if sender is None else sender[25] & _RANDOM
+        span_id = self._ids.generate_span_id().to_bytes(8, "big")
+        if not self._kept(parent, trace_id):
+            return UnsampledSpan(trace_id, span_id, sender, flags, None if parent is None else parent.trace_state)
+        if self._companions and (parent is None or parent.is_remote) and self._alone():
+            kind, sketch = accompanied(self._companions, kind, sketch, trace_id + span_id)
+        span: RequestSpan = self._span(kind, sketch, trace_id, span_id, sender, flags | 1, start_time, parent)
+        if not self._alone():
             tracer.span_processor.on_start(span, parent_context=context)
         return span
+
+    def _kept(self, parent: SpanContext | None, trace_id: bytes) -> bool:
+        decide = self._decide
+        return decide is not None and decide(parent, int.from_bytes(trace_id, "big"))
+
+
+def _sender(parent: SpanContext) -> bytes:
+    flags = int(parent.trace_flags) & 0xFF
+    return b"".join((b"\0", parent.trace_id.to_bytes(16, "big"), parent.span_id.to_bytes(8, "big"), bytes((flags,))))
+
+
+def _bits(ids: IdGenerator) -> Callable[[int], int] | None:
+    """Return the source of random bits behind a generator that adds nothing to them, None for any other."""
+    if type(ids) is ProcessIdGenerator:
+        return ids.bits
+    return random.getrandbits if type(ids) is RandomIdGenerator else None
 
 
 def of(
@@ -168,6 +235,21 @@ def of(
         return None
 
 
+class _Probed:
+    """Stands in for the kind of a request."""
+
+    name = "probe"
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self._attributes = dict(attributes)
+
+    def attributes(self, _: object) -> dict[str, Any]:
+        return self._attributes
+
+    def pack(self, _: object, encoder: Encoder) -> bytes:
+        return encoder.joined(self._attributes)
+
+
 @cache
 def fits() -> bool:
     """Probe, once: a span of each make, after the same calls, is the same to the encoder."""
@@ -175,9 +257,10 @@ def fits() -> bool:
         sampling.ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False, id_generator=_OneId()
     )
     tracer: Any = provider.get_tracer("otelfork.probe")
+    kind = _Probed({"key": "value"})
     made = [
         tracer.start_span("probe", Context(), SpanKind.SERVER, {"key": "value"}, start_time=1),
-        Lane(tracer, _nowhere, None).start("probe", Context(), None, {"key": "value"}, 1),
+        Lane(tracer, _nowhere, None).start(kind, None, Context(), None, 1),
     ]
     for span in made:
         span.set_attribute("later", 1)

@@ -7,16 +7,38 @@ set, and the lane goes on alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
-from otelfork.lane.span import NOTHING_SHARED, Shared
+from otelfork.encoding.encoder import Encoder
+from otelfork.lane.kinds import Kind
 
 MOST_ADDED = 16
 """The most attributes that all companions together may add to a span."""
+
+
+@final
+class Shared:
+    """Attributes of our own making that many spans have in common, packed once. Their number is for the caller to bound."""
+
+    __slots__ = ("attributes", "packed")
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self.attributes = dict(attributes)
+        self.packed: bytes | None = None
+
+    def pack(self, encoder: Encoder) -> bytes:
+        """Return the fields of the attributes."""
+        packed = self.packed
+        if packed is None:
+            packed = self.packed = encoder.joined(self.attributes)
+        return packed
+
+
+NOTHING_SHARED = Shared({})
 
 
 class Companion(SpanProcessor, ABC):
@@ -53,6 +75,44 @@ class Companion(SpanProcessor, ABC):
             span.set_attributes({**shared.attributes, **own})
 
 
+@final
+class Accompanied:
+    """A kind of requests with what companions add; its sketch is that of the kind, and what they have added."""
+
+    __slots__ = ("_kind", "name")
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self.name = kind.name
+
+    def attributes(self, sketch: tuple[Any, dict[str, Any], Shared]) -> dict[str, Any]:
+        """See `Kind.attributes`."""
+        own, added, shared = sketch
+        return {**shared.attributes, **self._kind.attributes(own), **added}
+
+    def pack(self, sketch: tuple[Any, dict[str, Any], Shared], encoder: Encoder) -> bytes:
+        """See `Kind.pack`."""
+        own, added, shared = sketch
+        return shared.pack(encoder) + self._kind.pack(own, encoder) + encoder.joined(added)
+
+
+def accompanied(companions: Sequence[Companion], kind: Kind, sketch: Any, ids: bytes) -> tuple[Kind, Any]:
+    """Ask the companions of a local root span what they add; return what takes the place of its kind and sketch.
+
+    Args:
+        companions: there is one at least.
+        kind: of the request.
+        sketch: likewise.
+        ids: the trace id and the span's.
+    """
+    trace_id, span_id = int.from_bytes(ids[:16], "big"), int.from_bytes(ids[16:], "big")
+    added: dict[str, Any] = {}
+    shared = NOTHING_SHARED
+    for companion in companions:
+        shared = companion.accompany(kind.name, trace_id, span_id, added, shared)
+    return Accompanied(kind), (sketch, added, shared)
+
+
 def parting(companions: Sequence[Companion], put: Callable[[Any], None]) -> Callable[[Any], None]:
     """Return what takes an ended request span: `put`, after the companions that want to know."""
     leaving = [companion.leave for companion in companions if companion.leave is not None]
@@ -61,7 +121,7 @@ def parting(companions: Sequence[Companion], put: Callable[[Any], None]) -> Call
 
     def part(span: Any) -> None:
         for leave in leaving:
-            leave(span._span_id)  # noqa: SLF001 - a span of the lane's own
+            leave(int.from_bytes(span.id_bytes, "big"))
         put(span)
 
     return part

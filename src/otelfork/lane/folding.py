@@ -37,8 +37,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-Entry: TypeAlias = "tuple[float, int | None, int | None, SpanContext, int]"
-"""(seconds, bytes received, bytes sent, the request's span, time of its end); None is not measured."""
+Entry: TypeAlias = "tuple[float, int | None, int | None, int, bytes, bytes, int]"
+"""(seconds, bytes received, bytes sent, time of the end, trace id, span id, flags); None is not measured."""
 
 WAKE_AT = 1024
 """Entries of one attribute set that wake the exporter thread. A power of two."""
@@ -175,7 +175,7 @@ def _into(  # noqa: PLR0917
     attributes: Mapping[str, Any],
     values: Sequence[float],
     entries: Sequence[Entry],
-    exemplary: Callable[[SpanContext], bool],
+    exemplary: Callable[[int], Any],
 ) -> None:
     wanted = match._view._attribute_keys
     kept = {name: value for name, value in attributes.items() if wanted is None or name in wanted}
@@ -188,15 +188,15 @@ def _into(  # noqa: PLR0917
             if fresh and match._previous_collection_start_nanos is None:
                 # As if made at the first measurement, which it was made for.
                 aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = min(
-                    entries[0][4], aggregation._start_time_unix_nano
+                    entries[0][3], aggregation._start_time_unix_nano
                 )
-            positions = _add(aggregation, values, [exemplary(entry[3]) for entry in entries])
+            positions = _add(aggregation, values, [exemplary(entry[6]) for entry in entries])
         elif kind is internal()._DropAggregation:
             return
         else:
             for position, value in enumerate(values):
                 made = _measurement(instrument, value, attributes, entries[position])
-                aggregation.aggregate(made, exemplary(entries[position][3]))
+                aggregation.aggregate(made, bool(exemplary(entries[position][6])))
             return
     for position in positions:
         made = _measurement(instrument, values[position], attributes, entries[position])
@@ -233,12 +233,18 @@ def _add(aggregation: Any, values: Sequence[float], exemplary: Sequence[bool]) -
 
 
 def _measurement(instrument: Any, value: float, attributes: Mapping[str, Any], entry: Entry) -> Any:
-    context = trace.set_span_in_context(NonRecordingSpan(entry[3]), Context())
-    return internal().Measurement(value, entry[4], instrument, context, attributes)
+    return internal().Measurement(value, entry[3], instrument, _context(entry), attributes)
 
 
-_EXEMPLARY: dict[type, Callable[[SpanContext], bool]] = {
-    sdk.TraceBasedExemplarFilter: lambda span: bool(span.trace_flags & TraceFlags.SAMPLED),
+def _context(entry: Entry) -> Context:
+    """Return a context with the request's span in it."""
+    ids = int.from_bytes(entry[4], "big"), int.from_bytes(entry[5], "big")
+    span = NonRecordingSpan(SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(entry[6])))
+    return trace.set_span_in_context(span, Context())
+
+
+_EXEMPLARY: dict[type, Callable[[int], Any]] = {
+    sdk.TraceBasedExemplarFilter: lambda flags: flags & TraceFlags.SAMPLED,
     sdk.AlwaysOnExemplarFilter: lambda _: True,
     sdk.AlwaysOffExemplarFilter: lambda _: False,
 }
@@ -281,17 +287,14 @@ def _probed(*, folded: bool) -> list[Any]:
     histogram: Any = provider.get_meter("otelfork.probe").create_histogram(
         "probe", explicit_bucket_boundaries_advisory=(1.0, 2.0)
     )
-    spans = [SpanContext(1, number, is_remote=False, trace_flags=TraceFlags(number & 1)) for number in range(1, 6)]
-    entries: list[Entry] = [(number * 0.6, None, None, span, number) for number, span in enumerate(spans, 1)]
+    entries: list[Entry] = [(n * 0.6, None, None, n, b"1" * 16, n.to_bytes(8, "big"), n & 1) for n in range(1, 6)]
     found = []
     for part in (entries[:3], entries[3:]):
         if folded:
             fold(histogram, {"key": "value"}, [entry[0] for entry in part], part)
         else:
             for entry in part:
-                histogram.record(
-                    entry[0], {"key": "value"}, trace.set_span_in_context(NonRecordingSpan(entry[3]), Context())
-                )
+                histogram.record(entry[0], {"key": "value"}, _context(entry))
         data: Any = reader.get_metrics_data()
         (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
         seen = [(exemplar.value, exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars]

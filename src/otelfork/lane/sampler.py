@@ -52,6 +52,23 @@ def decider(sampler: sampling.Sampler) -> Decide | None:
     return decide
 
 
+def verdict(sampler: sampling.Sampler, sampled: bool | None) -> bool | None:
+    """Return what a stock sampler decides whatever the trace id is; None where that counts, or for any other sampler.
+
+    Args:
+        sampler: the sampler.
+        sampled: whether the remote parent is; None for a root span.
+    """
+    kind = type(sampler)
+    held: Any = sampler
+    if kind is sampling.StaticSampler:
+        return {_KEEP: True, _DROP: False}.get(held._decision)
+    if kind not in _PARENTAL:
+        return None
+    child = {None: "_root", True: "_remote_parent_sampled", False: "_remote_parent_not_sampled"}[sampled]
+    return verdict(getattr(held, child), sampled)
+
+
 _KEEP, _DROP = sampling.Decision.RECORD_AND_SAMPLE, sampling.Decision.DROP
 
 

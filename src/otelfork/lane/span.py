@@ -6,7 +6,7 @@ Private names of the SDK: see `otelfork.lane`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Lock
 from time import time_ns
 from types import MappingProxyType
@@ -15,17 +15,18 @@ from typing import Any, final
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import SpanContext, SpanKind
 
 from otelfork.encoding import wire
 from otelfork.encoding.encoder import Encoder
+from otelfork.lane.kinds import Ending, Kind
+from otelfork.lane.unsampled import context_of, remote
 
-_NO_STATE = trace.TraceState()
 _NO_STATUS = trace.Status()
 # Fields of every span, as names of this module: a name less to look up.
 _TRACE_ID, _SPAN_ID, _PARENT = wire.SPAN_TRACE_ID, wire.SPAN_SPAN_ID, wire.SPAN_PARENT_SPAN_ID
-_PLAIN_LOCAL = wire.message(wire.SPAN_STATUS, b"") + wire.SPAN_LOCAL
-_PLAIN_REMOTE = wire.message(wire.SPAN_STATUS, b"") + wire.SPAN_REMOTE
+_times, _join = wire.times, b"".join
+_REMOTE_ONLY = wire.SPAN_REMOTE
 MOST_OWN = 64
 """More attributes of our own than this are held as the SDK holds them, so that its limit counts."""
 _SERVER = wire.SPAN_KIND + wire.varint(SpanKind.SERVER.value + 1)
@@ -33,29 +34,33 @@ _Base: Any = sdk.Span  # its fields are plain attributes there, and properties h
 
 
 @final
-class Shared:
-    """Attributes of our own making that many spans have in common, packed once. Their number is for the caller to bound."""
+class _Inner:
+    """What a span needs from the moment on that somebody touches it."""
 
-    __slots__ = ("attributes", "packed")
+    __slots__ = ("attributes", "events", "links", "lock")
 
-    def __init__(self, attributes: Mapping[str, Any]) -> None:
-        self.attributes = dict(attributes)
-        self.packed: bytes | None = None
-
-
-NOTHING_SHARED = Shared({})
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.attributes: BoundedAttributes | None = None
+        self.events: Any = None
+        self.links: Any = None
 
 
 class RequestSpan(_Base):  # type: ignore[misc]
-    """One live SERVER span. A lane makes a subclass of its own, whose class attributes hold what all its spans share."""
+    """One live SERVER span. A lane makes a subclass of its own, whose class attributes hold what all its spans share.
+
+    Attributes:
+        trace_bytes, id_bytes, flags: its ids, big-endian, and the trace's flags.
+        sender: the parent as `propagation.sender` has it (version, trace id, span id, flags), or None.
+    """
 
     __slots__ = (
-        "_bounded", "_end_time", "_flags", "_late", "_lock", "_made_context", "_made_events", "_made_links", "_name", "_own",
-        "_parent", "_shared", "_span_id", "_start_time", "_trace_id",
+        "_end_time", "_ending", "_inner", "_made_context", "_made_parent", "_name", "_sketch", "_start_time", "_what",
+        "flags", "id_bytes", "sender", "trace_bytes",
     )  # fmt: skip
 
     _kind = SpanKind.SERVER
-    _status = _NO_STATUS
+    _status: trace.Status = _NO_STATUS
     _trace_config = None
     _record_exception = True
     _set_status_on_exception = True
@@ -65,168 +70,218 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     def __init__(  # noqa: PLR0917 - one call, on the request path: keywords cost
         self,
-        name: str,
-        trace_id: int,
-        span_id: int,
-        parent: SpanContext | None,
-        flags: TraceFlags,
-        own: dict[str, Any],
+        what: Kind,
+        sketch: Any,
+        trace_id: bytes,
+        span_id: bytes,
+        sender: bytes | None,
+        flags: int,
         start_time: int,
-        shared: Shared = NOTHING_SHARED,
+        parent: SpanContext | None = None,
     ) -> None:
-        self._name = name
-        self._trace_id = trace_id
-        self._span_id = span_id
-        self._parent = parent
-        self._flags = flags
-        self._own = own
-        self._shared = shared
-        self._late = NOTHING_SHARED
+        self._name = what.name
+        self._what = what
+        self._sketch = sketch
+        self.trace_bytes = trace_id
+        self.id_bytes = span_id
+        self.sender = sender
+        self.flags = flags
         self._start_time = start_time
+        self._made_parent = parent
         self._end_time: int | None = None
-        self._lock = Lock()
-        self._bounded: BoundedAttributes | None = None
+        self._ending: Ending | None = None
+        self._inner: _Inner | None = None
         self._made_context: SpanContext | None = None
-        self._made_events: Any = None
-        self._made_links: Any = None
 
     @property
     def _context(self) -> SpanContext:
         made = self._made_context
         if made is None:
-            parent = self._parent
-            state = _NO_STATE if parent is None else parent.trace_state
-            made = SpanContext(
-                self._trace_id, self._span_id, is_remote=False, trace_flags=self._flags, trace_state=state
+            parent = self._made_parent
+            made = self._made_context = context_of(
+                self.trace_bytes, self.id_bytes, self.flags, None if parent is None else parent.trace_state
             )
-            self._made_context = made
+        return made
+
+    @property
+    def _parent(self) -> SpanContext | None:
+        made = self._made_parent
+        if made is None and self.sender is not None:
+            made = self._made_parent = remote(self.sender)
         return made
 
     # Attributes, events and links are made by the SDK's methods, which hold the span's lock, or here under the same lock.
 
+    def _touched(self) -> _Inner:
+        # Atomic: of two threads that touch the span first, one makes what both use.
+        made: _Inner = self.__dict__.setdefault("_first_inner", _Inner())
+        self._inner = made
+        return made
+
+    @property
+    def _lock(self) -> Any:
+        return (self._inner or self._touched()).lock
+
     @property
     def _attributes(self) -> BoundedAttributes:
         """The attributes as the SDK holds them, from the first time that somebody looks at them or adds one."""
-        made = self._bounded
+        inner = self._inner or self._touched()
+        made = inner.attributes
         if made is None:
             limits = self._limits
             made = BoundedAttributes(
                 limits.max_span_attributes, immutable=False, max_value_len=limits.max_span_attribute_length
             )
-            for held in (self._shared.attributes, self._own, self._late.attributes):
-                made._dict.update(held)
+            made._dict.update(self._what.attributes(self._sketch))
+            if self._ending is not None:
+                made._dict.update(self._ending.attributes)
             made._immutable = self._end_time is not None
-            self._bounded = made
+            inner.attributes = made
         return made
 
     @property
     def _events(self) -> Any:
-        made = self._made_events
+        inner = self._inner or self._touched()
+        made = inner.events
         if made is None:
-            made = self._made_events = self._new_events()
+            made = inner.events = self._new_events()
         return made
 
     @property
     def _links(self) -> Any:
-        made = self._made_links
+        inner = self._inner or self._touched()
+        made = inner.links
         if made is None:
-            made = self._made_links = self._new_links(())
+            made = inner.links = self._new_links(())
         return made
 
     @property
     def attributes(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.attributes`."""
-        if self._bounded is None:
-            with self._lock:
+        inner = self._inner or self._touched()
+        if inner.attributes is None:
+            with inner.lock:
                 return MappingProxyType(self._attributes)
-        return MappingProxyType(self._bounded)
+        return MappingProxyType(inner.attributes)
 
     @property
     def events(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.events`."""
-        return () if self._made_events is None else tuple(self._made_events)
+        inner = self._inner
+        return () if inner is None or inner.events is None else tuple(inner.events)
 
     @property
     def links(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.links`."""
-        return () if self._made_links is None else tuple(self._made_links)
+        inner = self._inner
+        return () if inner is None or inner.links is None else tuple(inner.links)
 
     @property
     def dropped_attributes(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_attributes`."""
-        return 0 if self._bounded is None else self._bounded.dropped
+        inner = self._inner
+        return 0 if inner is None or inner.attributes is None else inner.attributes.dropped
 
     @property
     def dropped_events(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_events`."""
-        return 0 if self._made_events is None else self._made_events.dropped
+        inner = self._inner
+        return 0 if inner is None or inner.events is None else inner.events.dropped
 
     @property
     def dropped_links(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_links`."""
-        return 0 if self._made_links is None else self._made_links.dropped
+        inner = self._inner
+        return 0 if inner is None or inner.links is None else inner.links.dropped
 
-    def describe(self, late: Shared) -> None:
-        """Set attributes of our own making, whose values need no check. Once; a second time the SDK's way."""
-        with self._lock:
-            if self._end_time is not None:
-                return
-            found = late.attributes
-            fresh = self._bounded is None and self._late is NOTHING_SHARED
-            fresh = fresh and self._own.keys().isdisjoint(found) and self._shared.attributes.keys().isdisjoint(found)
-            if fresh and len(self._own) + len(self._shared.attributes) + len(found) <= MOST_OWN:
-                self._late = late
-            else:
-                self._attributes._set_items(found)
+    def close(self, end_time: int, ending: Ending) -> None:
+        """End the span, with what is known of its request by then: in place of four calls, whose values need no check.
+
+        A name that somebody gave the span meanwhile is kept.
+        """
+        if self._inner is None and self._end_time is None and self._alone():
+            self._ending = ending
+            self._name = ending.name
+            if ending.status is not None:
+                self.__dict__["_status"] = ending.status
+            self._end_time = end_time
+            self._put(self)
+            return
+        if self._name == self._what.name != ending.name:
+            self.update_name(ending.name)
+        self.set_attributes(ending.attributes)
+        if ending.status is not None:
+            self.set_status(ending.status)
+        self.end(end_time)
 
     def end(self, end_time: int | None = None) -> None:
         """See `opentelemetry.sdk.trace.Span.end`."""
-        with self._lock:
+        inner = self._inner or self._touched()
+        with inner.lock:
             ended = self._end_time is not None
             if not ended:
                 self._end_time = time_ns() if end_time is None else end_time
-                if self._bounded is not None:
-                    self._bounded._immutable = True
+                if inner.attributes is not None:
+                    inner.attributes._immutable = True
         if ended:
             sdk.logger.warning("Calling end() on an ended span.")
         elif self._alone():
-            if self._flags & TraceFlags.SAMPLED:
-                self._put(self)
+            self._put(self)
         else:
             self._span_processor._on_ending(self)
             self._span_processor.on_end(self._readable_span())
 
     def otlp(self, encoder: Encoder) -> bytes:
         """Return the body of an OTLP `Span` (see `otelfork.encoding.encoder.Packed`)."""
-        if self._made_events is not None or self._made_links is not None:
-            return encoder.span(self)
-        parent = self._parent
-        name = self._name
-        status = self._status
-        remote = False
-        packed = [_TRACE_ID, self._trace_id.to_bytes(16, "big"), _SPAN_ID, self._span_id.to_bytes(8, "big")]
+        inner = self._inner
+        ending = self._ending
+        if inner is not None or ending is None:
+            return self._touched_otlp(encoder)
+        name, late, status = ending.packed or encoder.ending(ending)
+        what = self._what
+        sender = self.sender
+        if sender is None:
+            return _join((
+                _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, name, _SERVER,
+                _times(self._start_time, self._end_time), what.pack(self._sketch, encoder), late, status, wire.SPAN_LOCAL,
+            ))  # fmt: skip
+        parent = self._made_parent
+        state, flags = b"", _REMOTE_ONLY
         if parent is not None:
-            remote = parent.is_remote
-            state = parent.trace_state
-            if state:
-                packed.append(encoder.trace_state(state))
-            packed += (_PARENT, parent.span_id.to_bytes(8, "big"))
-        packed += (
-            encoder.names.get(name) or encoder.name(name),
-            _SERVER,
-            wire.times(self._start_time, self._end_time),
-        )
-        bounded = self._bounded
+            state, flags = _packed_parent(parent, encoder)
+        return _join((
+            _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, state, _PARENT, sender[17:25], name, _SERVER,
+            _times(self._start_time, self._end_time), what.pack(self._sketch, encoder), late, status, flags,
+        ))  # fmt: skip
+
+    def _touched_otlp(self, encoder: Encoder) -> bytes:
+        inner = self._inner or self._touched()
+        if inner.events is not None or inner.links is not None:
+            return encoder.span(self)
+        name, status = self._name, self._status
+        packed = [_TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes]
+        flags = wire.SPAN_LOCAL
+        parent = self._parent
+        if parent is not None:
+            state, flags = _packed_parent(parent, encoder)
+            packed += (state, _PARENT, parent.span_id.to_bytes(8, "big"))
+        packed += (encoder.names.get(name) or encoder.name(name), _SERVER, _times(self._start_time, self._end_time))
+        bounded = inner.attributes
         if bounded is None:
-            packed.append(self._shared.packed or encoder.share(self._shared))
-            encoder.attributes(self._own, packed.append)
-            packed.append(self._late.packed or encoder.share(self._late))
+            packed.append(self._what.pack(self._sketch, encoder))
+            if self._ending is not None:
+                packed.append((self._ending.packed or encoder.ending(self._ending))[1])
         else:
             encoder.attributes(bounded._dict, packed.append)
             packed.append(wire.count(wire.SPAN_DROPPED_ATTRIBUTES, bounded.dropped))
-        if status is _NO_STATUS:
-            packed.append(_PLAIN_REMOTE if remote else _PLAIN_LOCAL)
-        else:
-            packed.append(encoder.status(status.status_code, status.description))
-            packed.append(wire.SPAN_REMOTE if remote else wire.SPAN_LOCAL)
+        packed += (encoder.status(status.status_code, status.description), flags)
         return b"".join(packed)
+
+
+def _packed_parent(parent: SpanContext, encoder: Encoder) -> tuple[bytes, bytes]:
+    """Return the fields of the trace state, which is the span's too, and of the flags."""
+    state = parent.trace_state
+    return (
+        encoder.trace_state(state) if state else b"",
+        wire.SPAN_REMOTE if parent.is_remote else wire.SPAN_LOCAL,
+    )

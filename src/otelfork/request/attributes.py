@@ -33,13 +33,27 @@ def of_request(request: Request, addresses: Addresses, method: str, settings: Ht
         method: what `method_name` made of the method.
         settings: what to hide and to add.
     """
-    found = {**common(addresses, method, request), **own(request, addresses, method, settings)}
+    return finished({**common(addresses, method, request), **own(request, addresses, settings)}, settings)
+
+
+def mapped(settings: HttpSettings) -> bool:
+    """Tell whether `finished` changes anything."""
+    return settings.old_names
+
+
+def finished(found: Attributes, settings: HttpSettings) -> Attributes:
+    """Return attributes as they are exported: those that are known at the begin, and then those of the end.
+
+    The one place where other names are added to ours.
+    """
     return oldnames.doubled(found) if settings.old_names else found
 
 
 def common(addresses: Addresses, method: str, request: Request) -> Attributes:
     """Return those attributes that many requests have in common."""
     found: Attributes = {semconv.HTTP_REQUEST_METHOD: method, semconv.URL_SCHEME: text(addresses.scheme)}
+    if method == semconv.OTHER_METHOD:
+        found[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = text(request.method)
     found.update(of_server(addresses.server, addresses.server_port))
     if request.websocket:
         found[semconv.NETWORK_PROTOCOL_NAME] = "websocket"
@@ -59,24 +73,34 @@ def of_server(address: str, port: int | None) -> Attributes:
     return found
 
 
-def own(request: Request, addresses: Addresses, method: str, settings: HttpSettings) -> Attributes:
+def own(request: Request, addresses: Addresses, settings: HttpSettings) -> Attributes:
     """Return the attributes that are this request's alone."""
     found: Attributes = {semconv.URL_PATH: text(request.path)}
-    if method == semconv.OTHER_METHOD:
-        found[semconv.HTTP_REQUEST_METHOD_ORIGINAL] = text(request.method)
     if request.query:
-        found[semconv.URL_QUERY] = text(redact_query(request.query, settings.redacted_keys))
-    if addresses.client:
-        found[semconv.CLIENT_ADDRESS] = text(addresses.client)
-    if request.peer:
-        found[semconv.NETWORK_PEER_ADDRESS] = text(request.peer)
-        if request.peer_port is not None:
-            found[semconv.NETWORK_PEER_PORT] = request.peer_port
+        found[semconv.URL_QUERY] = query(request.query, settings)
+    found.update(ends(addresses, request.peer))
+    if request.peer and request.peer_port is not None:
+        found[semconv.NETWORK_PEER_PORT] = request.peer_port
     if request.user_agent:
         found[semconv.USER_AGENT_ORIGINAL] = text(request.user_agent)
     if request.headers:
         for name, values in request.headers.items():
             found[semconv.REQUEST_HEADER + name] = tuple(values)
+    return found
+
+
+def query(sent: str, settings: HttpSettings) -> str:
+    """Return a query without its secrets."""
+    return text(redact_query(sent, settings.redacted_keys))
+
+
+def ends(addresses: Addresses, peer: str) -> Attributes:
+    """Return the other ends of a request: the client, and who holds the connection."""
+    found: Attributes = {}
+    if addresses.client:
+        found[semconv.CLIENT_ADDRESS] = text(addresses.client)
+    if peer:
+        found[semconv.NETWORK_PEER_ADDRESS] = text(peer)
     return found
 
 
@@ -94,8 +118,12 @@ def of_end(status: int | None, error_type: str | None, route: str | None) -> Att
 
 def full_url(request: Request, settings: HttpSettings) -> str:
     """Return the URL that excluded-url patterns are searched in: scheme, host and port, path and query as sent."""
-    addresses = resolve(request, settings)
+    query = f"?{request.query}" if request.query else ""
+    return f"{url_start(resolve(request, settings))}{request.path}{query}"
+
+
+def url_start(addresses: Addresses) -> str:
+    """Return what stands before the path of a URL."""
     server = f"[{addresses.server}]" if ":" in addresses.server else addresses.server
     port = f":{addresses.server_port}" if addresses.server_port is not None else ""
-    query = f"?{request.query}" if request.query else ""
-    return f"{addresses.scheme}://{server}{port}{request.path}{query}"
+    return f"{addresses.scheme}://{server}{port}"

@@ -6,26 +6,26 @@ environ nor scope.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from time import perf_counter_ns, time_ns
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias
 
 from opentelemetry import trace
-from opentelemetry.propagators.textmap import Getter
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from otelfork import exits, semconv
-from otelfork.request import attributes, naming, oldnames
-from otelfork.request.addresses import resolve
+from otelfork.request import attributes, naming
 from otelfork.request.capturing import capture
-from otelfork.request.facts import Request, text
+from otelfork.request.facts import text
 from otelfork.request.hooks import once
-from otelfork.request.instruments import Instruments
-from otelfork.request.origin import parent_context, recorded
+from otelfork.request.instruments import Lane
+from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of
+from otelfork.request.origin import RECORDED, recorded, with_sender
+from otelfork.request.propagation import SPAN_KEY
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
-FindRoute: TypeAlias = "Callable[[Carrier, int | None], str | None]"
 
 MARK = "otelfork.exchange"
 """Key in environ or scope under which a middleware inside another one finds the exchange that already runs."""
@@ -34,17 +34,28 @@ DISCONNECT = "client_disconnect"
 INCOMPLETE = "incomplete_response"
 """`error.type` of a request that the application ended without a complete response."""
 
+MOST_CAPTURED = 16
+"""With more captured headers a span is the SDK's own, which counts its attributes."""
 _CAUSES = {exits.TIMEOUT: "the server ended the worker, which had not answered for too long"}
 
 
-@final
 class Exchange:
     """One request under way. Count bytes in `received` and `sent`; call `end` when the last byte is out.
+
+    Edges make subclasses, which are also what the server gets to hold: a request has an object less.
+
+    Args:
+        plan: what the middleware does for each request.
+        kind: what the request has in common with others.
+        sketch: what it alone was sent.
+        carrier: the environ or scope.
+        sender: the remote parent (see `propagation.sender`), or None.
+        around: the context to start in, where there is more in it than the sender.
+        details: a first name of the span, and further attributes.
 
     Attributes:
         context: what has to be current while the application runs.
         span: the SERVER span.
-        settings: what the middleware was told to record, hide and add.
         received: bytes of the request's body that the application took.
         route: the template that the framework chose, None before it is known and where there is none.
         sent: bytes of the response's body that it gave.
@@ -54,97 +65,104 @@ class Exchange:
     """
 
     __slots__ = (
-        "_error_type", "_failed", "_find_route", "_instruments", "_lean", "_method", "_name", "_over", "_path", "_renamed", "_row",
-        "_scheme", "_server", "_started", "_started_wall", "_version", "_websocket", "carriers", "context", "ended", "extra",
-        "finished_at", "received", "route", "sent", "settings", "span", "status",
+        "_error_type", "_failed", "_kind", "_lean", "_path", "_plan", "_renamed", "_row", "_started", "_started_wall", "carriers",
+        "context", "ended", "extra", "finished_at", "received", "route", "sent", "span", "status",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one call, on the request path: keywords cost
         self,
-        request: Request,
+        plan: Plan,
+        kind: Kind,
+        sketch: Sketch,
         carrier: Carrier,
-        getter: Getter[Any],
-        instruments: Instruments,
-        settings: HttpSettings,
-        *,
-        find_route: FindRoute,
+        sender: bytes | None = None,
+        around: Context | None = None,
         details: tuple[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        self._started_wall = time_ns()
-        self._started = perf_counter_ns()
-        addresses = resolve(request, settings)
-        method = attributes.method_name(request.method, settings)
-        name = semconv.UNKNOWN_METHOD_NAME if method == semconv.OTHER_METHOD else method
-        parent = parent_context(carrier, getter)
-        sender = trace.get_current_span(parent).get_span_context()
-        lane = instruments.lane
-        self._lean = lane is not None and details is None and not settings.old_names
-        if lane is not None and self._lean:
-            key = (
-                method,
-                addresses.scheme,
-                addresses.server,
-                addresses.server_port,
-                request.version,
-                request.websocket,
-            )
-            shared = instruments.shared(key, attributes.common, addresses, method, request)
-            own = attributes.own(request, addresses, method, settings)
-            sent = sender if sender.is_valid else None
-            self.span = lane.start(name, parent, sent, own, self._started_wall, shared)
-        else:
-            found = attributes.of_request(request, addresses, method, settings)
-            if details is not None:
-                name = details[0]
-                found.update(details[1])
-            self.span = instruments.tracer.start_span(
-                name, context=parent, kind=SpanKind.SERVER, attributes=found, start_time=self._started_wall
-            )
-        self.carriers: list[Carrier] = [carrier]
-        self.context = recorded(request, self.carriers, self.span, parent)
-        self._instruments = instruments
-        self.settings = settings
-        self._find_route = find_route
-        self._method = method
-        self._path = request.path
-        self._scheme = addresses.scheme
-        self._version = semconv.PROTOCOL_VERSIONS.get(request.version)
-        self._websocket = request.websocket
-        self._name = name
-        self._renamed = details is not None
+        self.ended = True  # until everything has begun
+        self._plan = plan
+        self._kind = kind
         self._error_type: str | None = None
         self._failed: str | None = None
+        self._renamed: str | None = None
+        self._row = 0
+        self.carriers: list[Carrier] = [carrier]
+        self._path = sketch[0]
         self.extra: dict[str, Any] | None = None
         self.received = 0
         self.route: str | None = None
         self.sent = 0
         self.status: int | None = None
         self.finished_at: int | None = None
+        self._started_wall = wall = time_ns()
+        self._started = perf_counter_ns()
+        lane = plan.lane if details is None and (sketch[6] is None or len(sketch[6]) <= MOST_CAPTURED) else None
+        span: Any = None
+        if around is None and lane is not None:
+            span = lane.begin(kind, sketch, sender, wall)
+        if span is None:
+            self._lean = False
+            self._begin_generally(sketch, sender, around, details, lane)
+        else:
+            self._lean = True
+            self.span: Any = span
+            self.context: Context = Context({RECORDED: (kind.sent_method, sketch[0], self.carriers), SPAN_KEY: span})
+            board = plan.board
+            if board is not None:
+                self._row = board.begin(
+                    span.trace_bytes, span.id_bytes, sender[17:25] if sender else b"", span.flags, wall,
+                    kind.row + sketch[0].encode("utf-8", "replace"),
+                )  # fmt: skip
+        begun = kind.begun
+        if begun is None:
+            plan.instruments.count(kind.running, 1, self.context)
+        else:
+            begun()
         self.ended = False
-        self._row = 0
-        board = instruments.board
-        if board is not None:
-            seen = self.span.get_span_context()
-            self._row = board.begin(
-                seen.trace_id,
-                seen.span_id,
-                sender.span_id,
-                seen.trace_flags,
-                self._started_wall,
-                f"{method} {request.path}",
+
+    def _begin_generally(
+        self,
+        sketch: Sketch,
+        sender: bytes | None,
+        around: Context | None,
+        details: tuple[str, Mapping[str, Any]] | None,
+        lane: Lane | None,
+    ) -> None:
+        plan, kind, wall = self._plan, self._kind, self._started_wall
+        parent = with_sender(sender) if around is None else around
+        seen = trace.get_current_span(parent).get_span_context()
+        if lane is not None:
+            self.span = lane.start(kind, sketch, parent, seen if seen.is_valid else None, wall)
+            self._lean = hasattr(self.span, "trace_bytes")
+        else:
+            name, found = kind.name, kind.attributes(sketch)
+            if details is not None:
+                self._renamed = name = details[0]
+                found.update(details[1])
+            self.span = plan.instruments.tracer.start_span(
+                name, context=parent, kind=SpanKind.SERVER, attributes=found, start_time=wall
             )
-        server = self._server = None if instruments.old is None else (addresses.server, addresses.server_port)
-        running = (method, addresses.scheme) if server is None else (method, addresses.scheme, *server, self._version)
-        self._over = instruments.begin(running, self.context)
+        self.context = recorded(kind.sent_method, sketch[0], self.carriers, self.span, parent)
+        if plan.board is not None:
+            text = kind.row + sketch[0].encode("utf-8", "replace")
+            trace_id, span_id, flags = ids_of(self.span)
+            parent_id = seen.span_id.to_bytes(8, "big")
+            self._row = plan.board.begin(trace_id, span_id, parent_id, flags, wall, text)
+
+    @property
+    def settings(self) -> HttpSettings:
+        """What the middleware was told to record, hide and add."""
+        return self._plan.settings
 
     def respond(self, status: int | None, headers: Iterable[tuple[str, str]]) -> None:
         """Note the response's status and those of its headers that are wanted. The last call before the end counts."""
         self.status = status
         # Looked for now, because Flask takes its request out of the environ before the call returns.
-        self._find_out_route()
-        wanted = self.settings.response_headers
+        if self.route is None:
+            self._find_out_route()
+        wanted = self._plan.settings.response_headers
         if wanted is not None and self.span.is_recording():
-            captured = capture(headers, wanted, self.settings)
+            captured = capture(headers, wanted, self._plan.settings)
             self.note({semconv.RESPONSE_HEADER + name: tuple(values) for name, values in captured.items()})
 
     def note(self, found: Mapping[str, Any]) -> None:
@@ -176,8 +194,7 @@ class Exchange:
 
     def bodiless(self) -> bool:
         """Tell whether the response has no body on the wire, whatever the application gave (RFC 9110, section 6.4.1)."""
-        status = self.status
-        return self._method == "HEAD" or (status is not None and (status in {204, 304} or status < 200))
+        return self._kind.bodiless or bodiless(self.status)
 
     def end(self) -> None:
         """End the span and record the metrics, the first time this is called."""
@@ -186,24 +203,24 @@ class Exchange:
         self.ended = True
         finished_at = self.finished_at
         elapsed = (perf_counter_ns() if finished_at is None else finished_at) - self._started
-        instruments = self._instruments
+        ending = None
         try:
-            if instruments.board is not None:
-                instruments.board.end(self._row)
-            self._over()
-            self._record(instruments, elapsed)
+            ending = self._record(elapsed)
         except Exception:
             once("the end of a request could not be recorded", "end")
-        finally:
-            self.carriers.clear()
-            try:
-                self.span.end(self._started_wall + elapsed)
-            except Exception:
-                once("a request's span could not be ended", "span.end")
+        self.carriers.clear()  # a cycle less, the environ is free, and whoever holds the context sees that it is over
+        span = self.span
+        try:
+            if ending is not None and self._lean:
+                span.close(self._started_wall + elapsed, ending)
+            else:
+                span.end(self._started_wall + elapsed)
+        except Exception:
+            once("a request's span could not be ended", "span.end")
 
     def headers(self) -> list[tuple[str, str]]:
         """Return the headers to add to the response, by the settings."""
-        settings = self.settings
+        settings = self._plan.settings
         seen = self.span.get_span_context()
         trace_id = trace.format_trace_id(seen.trace_id)
         parent = f"00-{trace_id}-{trace.format_span_id(seen.span_id)}-{seen.trace_flags:02x}"
@@ -216,60 +233,78 @@ class Exchange:
             added.append((settings.trace_id_header, trace_id))
         return added
 
-    def _record(self, instruments: Instruments, elapsed: int) -> None:
-        self._find_out_route()
-        route = self.route
-        status = self.status
-        error_type = self._error_type
-        if error_type is None and status is not None and status >= 500:
-            error_type = str(status)
-        if self.span.is_recording():
-            self._describe(status, error_type, route)
-        if naming.current is not None:
-            naming.current.finish(self._finished(elapsed))
-        key = (self._method, self._scheme, status, error_type, route, self._version, self._websocket)
-        received = None if self._websocket else self.received
-        sent = None if self._websocket else 0 if self.bodiless() else self.sent
-        instruments.record(key, elapsed / 1e9, received, sent, self.context, self.span, self._started_wall + elapsed)
-        if self._server is not None and instruments.old is not None:
-            found = {**instruments.attributes(key), **attributes.of_server(*self._server)}
-            instruments.old.record(found, elapsed / 1e9, received, sent, self.context)
-
-    def _describe(self, status: int | None, error_type: str | None, route: str | None) -> None:
-        span: Any = self.span
-        # A name that the application gave its span meanwhile is kept.
-        if route is not None and not self._renamed and getattr(span, "name", self._name) == self._name:
-            span.update_name(f"{self._name} {route}")
-        describe = getattr(span, "describe", None) if self._lean else None
-        if describe is not None and self.extra is None:
-            describe(
-                self._instruments.shared((status, error_type, route), attributes.of_end, status, error_type, route)
-            )
+    def _record(self, elapsed: int) -> Ending | None:
+        """Record the figures; return what the span is to be closed with, None where it was told all that is known."""
+        plan, kind, span = self._plan, self._kind, self.span
+        board = plan.board
+        if board is not None:
+            board.end(self._row)
+        over = kind.ended
+        if over is None:
+            plan.instruments.count(kind.running, -1, self.context)
         else:
-            found = {**(self.extra or {}), **attributes.of_end(status, error_type, route)}
-            if self.settings.old_names:
-                found = oldnames.doubled(found)
-            span.set_attributes(found)
-        if self._failed is not None:
-            span.set_status(Status(StatusCode.ERROR, self._failed))
-        elif status is not None and status >= 500:
-            span.set_status(Status(StatusCode.ERROR))
+            over()
+        if self.route is None:
+            self._find_out_route()
+        ending = kind.ending(self.status, self._error_type, self.route)
+        simple = self._lean and self.extra is None and self._failed is None and naming.current is None
+        if not simple:
+            self._describe(ending, elapsed)
+        received: int | None = self.received
+        sent: int | None = 0 if ending.bodiless else self.sent
+        if kind.websocket:
+            received = sent = None
+        note = ending.note
+        if note is None:
+            plan.instruments.record(ending.key, elapsed / 1e9, received, sent, self.context)
+        elif self._lean:
+            note((
+                elapsed / 1e9, received, sent, self._started_wall + elapsed, span.trace_bytes, span.id_bytes, span.flags,
+            ))  # fmt: skip
+        else:
+            note((elapsed / 1e9, received, sent, self._started_wall + elapsed, *ids_of(span)))
+        old = plan.instruments.old
+        if old is not None:
+            old.record(
+                {**plan.instruments.attributes(ending.key), **kind.server()},
+                elapsed / 1e9,
+                received,
+                sent,
+                self.context,
+            )
+        return ending if simple else None
 
-    def _finished(self, elapsed: int) -> naming.Finished:
-        name, route, start = self._name, self.route, self._started_wall
-        ours = not self._renamed and getattr(self.span, "name", name) in {name, f"{name} {route}"}
-        return naming.Finished(
-            self.span, self.context, self._method, text(self._path), route, self.status, elapsed / 1e9, start, start + elapsed,
-            ours, self.settings,
-        )  # fmt: skip
+    def _describe(self, ending: Ending, elapsed: int) -> None:
+        """Tell the span what is known at the end, by its own methods."""
+        span, name = self.span, self._kind.name
+        # A name that the application gave its span meanwhile is kept.
+        ours = self._renamed is None and getattr(span, "name", name) == name
+        if span.is_recording():
+            if ours and self.route is not None:
+                span.update_name(ending.name)
+            found = ending.attributes
+            if self.extra:
+                found = attributes.finished({**self.extra, **ending.plain}, self._plan.settings)
+            span.set_attributes(found)
+            if self._failed is not None:
+                span.set_status(Status(StatusCode.ERROR, self._failed))
+            elif ending.status is not None:
+                span.set_status(ending.status)
+        if naming.current is not None:
+            start = self._started_wall
+            finished = naming.Finished(
+                span, self.context, self._kind.method, text(self._path), self.route, self.status, elapsed / 1e9, start,
+                start + elapsed, ours, self._plan.settings,
+            )  # fmt: skip
+            naming.current.finish(finished)
 
     def _find_out_route(self) -> None:
-        if self.route is None:
-            for carrier in reversed(self.carriers):
-                route = self._find_route(carrier, self.status)
-                if route is not None:
-                    self.route = text(route)
-                    return
+        find = self._plan.find_route
+        for carrier in reversed(self.carriers):
+            route = find(carrier, self.status)
+            if route is not None:
+                self.route = text(route)
+                return
 
 
 def _qualified_name(kind: type[BaseException]) -> str:

@@ -20,6 +20,8 @@ MetricKey: TypeAlias = "tuple[str, str, int | None, str | None, str | None, str 
 """(method, scheme, status, error type, route, protocol version, websocket)"""
 ActiveKey: TypeAlias = "tuple[str, str] | tuple[str, str, str, int | None, str | None]"
 """(method, scheme), and for the old names (server address, server port, protocol version) as well"""
+Entry: TypeAlias = "tuple[float, int | None, int | None, int, bytes, bytes, int]"
+"""(seconds, bytes received, bytes sent, time of the end, trace id, span id, flags); None is not measured."""
 
 _OVERFLOW: dict[str, str | int | bool] = {semconv.METRIC_OVERFLOW: True}
 ACTIVE_REQUESTS = {
@@ -27,14 +29,13 @@ ACTIVE_REQUESTS = {
     "unit": "{request}",
     "description": "Number of active HTTP server requests.",
 }
-_MOST_SHARED = 1000
 SCOPE = "otelfork"
 
 
 class Board(Protocol):
     """Notes running requests where others can read them (see `scoreboard.Scoreboard`)."""
 
-    def begin(self, trace_id: int, span_id: int, parent_id: int, flags: int, start: int, text: str) -> int:  # noqa: PLR0917
+    def begin(self, trace_id: bytes, span_id: bytes, parent_id: bytes, flags: int, start: int, text: bytes) -> int:  # noqa: PLR0917
         """Note a request; return its row."""
 
     def end(self, row: int) -> None:
@@ -44,13 +45,10 @@ class Board(Protocol):
 class Lane(Protocol):
     """Starts request spans in place of the tracer (see `lane.Lane`)."""
 
-    @property
-    def share(self) -> Callable[[Mapping[str, Any]], Any]:
-        """Make of attributes what many spans can have in common."""
+    def begin(self, kind: Any, sketch: Any, sender: bytes | None, start_time: int) -> Any:
+        """Start a SERVER span with nothing around it but its sender; None where `start` has to do it."""
 
-    def start(  # noqa: PLR0917
-        self, name: str, context: Context, parent: SpanContext | None, own: dict[str, Any], start_time: int, shared: Any
-    ) -> Span:
+    def start(self, kind: Any, sketch: Any, context: Context, parent: SpanContext | None, start_time: int) -> Span:
         """Start a SERVER span."""
 
 
@@ -77,11 +75,8 @@ class Instruments:
 
     __slots__ = (
         "_active_sets",
-        "_actives",
-        "_batches",
         "_limit",
         "_sets",
-        "_shared",
         "active_requests",
         "board",
         "duration",
@@ -117,9 +112,6 @@ class Instruments:
         """Where request spans come from instead of the tracer, if the provider behind it is ours."""
         self.folding: Folding | None = None
         """What takes the figures instead of the instruments, if the provider behind them is ours."""
-        self._shared: dict[Any, Any] = {}
-        self._batches: dict[MetricKey, Callable[[Any], None]] = {}
-        self._actives: dict[ActiveKey, Any] = {}
         self._sets: dict[MetricKey, dict[str, str | int | bool]] = {}
         self._active_sets: dict[ActiveKey, dict[str, str | int | bool]] = {}
 
@@ -156,34 +148,32 @@ class Instruments:
             return _OVERFLOW
         return self._sets.setdefault(key, _metric_attributes(key))
 
-    def begin(self, key: ActiveKey, context: Context) -> Callable[[], object]:
-        """Count a request that begins; return what counts its end."""
-        active = self._actives.get(key)
-        if active is None:
-            shared = self.active_attributes(key)
-            folding = self.folding
-            if folding is None:
-                self.active_requests.add(1, shared, context)
-                return lambda: self.active_requests.add(-1, shared, context)
-            over = shared is _OVERFLOW
-            active = folding.active(None if over else key, shared)
-            if not over:
-                self._actives[key] = active
-        active.begin()
-        end: Callable[[], object] = active.end
-        return end
+    def counting(self, key: ActiveKey) -> tuple[Callable[[], object] | None, Callable[[], object] | None]:
+        """Return what counts the begin and the end of a request; None where the instrument has to be used."""
+        folding = self.folding
+        if folding is None:
+            return None, None
+        shared = self.active_attributes(key)
+        active = folding.active(None if shared is _OVERFLOW else key, shared)
+        return active.begin, active.end
 
-    def record(  # noqa: PLR0917 - one call, on the request path: keywords cost
-        self,
-        key: MetricKey,
-        seconds: float,
-        received: int | None,
-        sent: int | None,
-        context: Context,
-        span: Span,
-        end: int,
-    ) -> None:
-        """Record the figures of a finished request.
+    def noting(self, key: MetricKey) -> Callable[[Entry], object] | None:
+        """Return what takes the figures of requests with this key; None where `record` has to be called."""
+        folding = self.folding
+        if folding is None:
+            return None
+        shared = self.attributes(key)
+        note: Callable[[Entry], object] = folding.batch(None if shared is _OVERFLOW else key, shared).add
+        return note
+
+    def count(self, key: ActiveKey, step: int, context: Context) -> None:
+        """Count the begin (1) or the end (-1) of a request with the instrument itself."""
+        self.active_requests.add(step, self.active_attributes(key), context)
+
+    def record(
+        self, key: MetricKey, seconds: float, received: int | None, sent: int | None, context: Context
+    ) -> None:  # fmt: skip
+        """Record the figures of a finished request with the instruments themselves.
 
         Args:
             key: what its attributes are made of.
@@ -191,40 +181,13 @@ class Instruments:
             received: bytes of its body; None where they are not measured.
             sent: bytes of the response's body, likewise.
             context: the request's context.
-            span: the request's span.
-            end: when it ended, in nanoseconds since the epoch.
         """
-        note = self._batches.get(key)
-        if note is None:
-            shared = self.attributes(key)
-            folding = self.folding
-            if folding is None:
-                self.duration.record(seconds, shared, context)
-                if received is not None:
-                    self.request_body_size.record(received, shared, context)
-                if sent is not None:
-                    self.response_body_size.record(sent, shared, context)
-                return
-            over = shared is _OVERFLOW
-            note = folding.batch(None if over else key, shared).add
-            if not over:
-                self._batches[key] = note
-        note((seconds, received, sent, span.get_span_context(), end))
-
-    def shared(self, key: tuple[Any, ...], make: Callable[..., Mapping[str, Any]], *arguments: Any) -> Any:
-        """Return what spans of this key have in common: of what the lane shares, `make(*arguments)`.
-
-        Keys hold what clients send (the host): at the limit all are forgotten, and made anew as they come.
-        """
-        found = self._shared.get(key)
-        if found is not None:
-            return found
-        lane = self.lane
-        if lane is None:
-            raise LookupError
-        if len(self._shared) >= _MOST_SHARED:
-            self._shared.clear()
-        return self._shared.setdefault(key, lane.share(make(*arguments)))
+        shared = self.attributes(key)
+        self.duration.record(seconds, shared, context)
+        if received is not None:
+            self.request_body_size.record(received, shared, context)
+        if sent is not None:
+            self.response_body_size.record(sent, shared, context)
 
     def active_attributes(self, key: ActiveKey) -> dict[str, str | int | bool]:
         """Return the attributes of `http.server.active_requests`."""

@@ -13,7 +13,7 @@ from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import NonRecordingSpan, SpanKind
 
 from otelfork import semconv
 from otelfork.request import propagation
@@ -21,7 +21,7 @@ from otelfork.request.facts import Request
 
 RECORDED = "otelfork.recorded"
 """Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice."""
-_BASE = Context({RECORDED: True})
+BASE = Context({RECORDED: True})
 _SUPPRESSED = ("suppress_instrumentation", "suppress_http_instrumentation")
 
 
@@ -51,22 +51,23 @@ def traced_outside(request: Request, carrier: Mapping[str, Any], raw_path: Calla
         return False
     around = contexts.get_value(RECORDED)
     if isinstance(around, tuple):
-        ours, running = around
-        if running and (ours.method, ours.path) == (request.method, request.path):
+        method, path, running = around
+        if running and (method, path) == (request.method, request.path):
             return True
     return _is_server_span_of(request, trace.get_current_span()) or _contrib_around(request, carrier, raw_path)
 
 
-def recorded(request: Request, running: Sized, span: trace.Span, context: Context) -> Context:
+def recorded(method: str, path: str, running: Sized, span: trace.Span, context: Context) -> Context:
     """Return the context of a request that is recorded: with its span, and with itself.
 
     Args:
-        request: what was sent.
+        method: as it was sent.
+        path: likewise.
         running: empty as soon as it is over: servers start a connection's next request in what its last one left.
         span: its span.
         context: what it was started in.
     """
-    return Context({**context, propagation.SPAN_KEY: span, RECORDED: (request, running)})
+    return Context({**context, propagation.SPAN_KEY: span, RECORDED: (method, path, running)})
 
 
 class UnsampledServerSpan(trace.NonRecordingSpan):
@@ -142,12 +143,17 @@ def _contrib_calls() -> Mapping[CodeType, str]:
     return {call.__code__: carrier for call, carrier in calls if isinstance(call, FunctionType)}
 
 
+def with_sender(sender: bytes | None) -> Context:
+    """Return the context to start in, where nothing is in it but the sender (see `propagation.sender`)."""
+    return BASE if sender is None else propagation.with_span(NonRecordingSpan(propagation.remote(sender)), BASE)
+
+
 def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:
     """Return the context to start in: what was sent, or a span of this process that runs around the request."""
     current = contexts.get_current()
     around = trace.get_current_span(current) if current else None
     if around is None or not _is_running(around):
-        return propagation.received(carrier, _BASE, getter)
+        return propagation.received(carrier, BASE, getter)
     found = propagate.extract(carrier, contexts.set_value(RECORDED, True, current), getter)
     if trace.get_current_span(found).get_span_context().trace_id == around.get_span_context().trace_id:
         # The span around this request came of the same headers: it is the nearer parent.
@@ -160,4 +166,4 @@ def _is_running(span: trace.Span) -> bool:
     if span.is_recording():
         return True
     seen = span.get_span_context()
-    return isinstance(span, trace.NonRecordingSpan) and seen.is_valid and not seen.is_remote
+    return isinstance(span, NonRecordingSpan) and seen.is_valid and not seen.is_remote

@@ -23,6 +23,8 @@ _VALUE = re.compile(r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3
 # The API names this key nowhere, but shows it.
 (SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
 _OWS = " \t"
+_is_plain = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII).fullmatch
+_unhex = bytes.fromhex
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _KNOWN_FLAGS = trace.TraceFlags.SAMPLED | trace.TraceFlags.RANDOM_TRACE_ID
 _LONGEST_TRACEPARENT = 512
@@ -130,6 +132,27 @@ class TraceContextPropagator(TraceContextTextMapPropagator):
             trace_state=TraceState.from_header(states) if states else None,
         )
         return with_span(trace.NonRecordingSpan(remote), context)
+
+
+def sender(header: str) -> bytes | None:
+    """Return the sender of a `traceparent` as 26 bytes: version, trace id, span id, flags; None where it is malformed."""
+    if _is_plain(header):
+        return _unhex(header.replace("-", ""))
+    parsed = parse_traceparent(header)
+    if parsed is None:
+        return None
+    trace_id, span_id, flags = parsed
+    return b"".join((b"\0", trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"), bytes((flags,))))
+
+
+def remote(sender: bytes) -> trace.SpanContext:
+    """Return the sender's span context."""
+    return trace.SpanContext(
+        int.from_bytes(sender[1:17], "big"),
+        int.from_bytes(sender[17:25], "big"),
+        is_remote=True,
+        trace_flags=trace.TraceFlags(sender[25] & _KNOWN_FLAGS),
+    )
 
 
 def received(carrier: CarrierT, context: Context, getter: Getter[CarrierT]) -> Context:

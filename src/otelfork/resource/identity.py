@@ -187,23 +187,27 @@ def _identity(given: Attributes, place: Place | None) -> dict[str, Any]:
 
 
 class ProcessIdGenerator(IdGenerator):
-    """Random ids from a source that is seeded in this process: no child repeats its parent's or a sibling's."""
+    """Random ids from a source that is seeded in this process: no child repeats its parent's or a sibling's.
+
+    Attributes:
+        bits: returns so many random bits; what an id is made of that is not zero.
+    """
 
     def __init__(self) -> None:
-        self._bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311 - ids need to be unique, not secret
+        self.bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311 - ids need to be unique, not secret
 
     def generate_span_id(self) -> int:
         """Return 64 random bits that are not zero."""
-        span_id = self._bits(64)
+        span_id = self.bits(64)
         while span_id == INVALID_SPAN_ID:
-            span_id = self._bits(64)
+            span_id = self.bits(64)
         return span_id
 
     def generate_trace_id(self) -> int:
         """Return 128 random bits that are not zero."""
-        trace_id = self._bits(128)
+        trace_id = self.bits(128)
         while trace_id == INVALID_TRACE_ID:
-            trace_id = self._bits(128)
+            trace_id = self.bits(128)
         return trace_id
 
     def is_trace_id_random(self) -> bool:

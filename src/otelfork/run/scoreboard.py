@@ -47,6 +47,9 @@ from otelfork.run.census import Census, take
 from otelfork.run.locks import TRIES, SlotLocks
 from otelfork.run.store import Store
 from otelfork.run.tally import Tally
+from otelfork.seals import seal
+
+_write_row = REQUEST.pack_into
 
 
 class NoScoreboard(Exception):  # noqa: N818 - a state of the machine, not an error of anybody
@@ -69,8 +72,24 @@ class Scoreboard:
     """
 
     __slots__ = (
-        "_beyond", "_condemned", "_free", "_kept", "_locks", "_map", "_slots", "_store", "_worker", "directory", "generation",
-        "missed", "pid", "run", "service", "slot", "tally",
+        "_beyond",
+        "_condemned",
+        "_free",
+        "_kept",
+        "_locks",
+        "_map",
+        "_seal",
+        "_slots",
+        "_store",
+        "_worker",
+        "directory",
+        "generation",
+        "missed",
+        "pid",
+        "run",
+        "service",
+        "slot",
+        "tally",
     )  # fmt: skip
 
     def __init__(self, directory: Path, run: str, service: str = "", *, slots: int = 1024, rows: int = 63) -> None:
@@ -82,6 +101,7 @@ class Scoreboard:
         self.tally = Tally(self._store.path)
         """What the run has counted, whoever of it lives."""
         self.pid = os.getpid()
+        self._seal = seal()
         self._condemned = False
         self._kept: list[int] = []
         """Rows whose requests ended after the process was marked: cleared when their spans are out, else found by a survivor."""
@@ -116,25 +136,33 @@ class Scoreboard:
         """The slot's id: the same for a successor in the slot, different from every other slot's of every run."""
         return str(uuid.uuid5(uuid.UUID(bytes=self.bits), f"slot {self.slot}"))
 
-    def begin(self, trace_id: int, span_id: int, parent_id: int, flags: int, start: int, text: str) -> int:  # noqa: PLR0917
-        """Note a running request; return its row, or -1 where all rows are taken. `text` is "METHOD path"."""
+    def begin(self, trace_id: bytes, span_id: bytes, parent_id: bytes, flags: int, start: int, text: bytes) -> int:  # noqa: PLR0917
+        """Note a running request; return its row, or -1 where all rows are taken.
+
+        Args:
+            trace_id: 16 bytes, big-endian.
+            span_id: 8 bytes, as `parent_id`, which is empty for a root span.
+            parent_id: see above.
+            flags: of the trace.
+            start: wall clock, nanoseconds.
+            text: "METHOD path", UTF-8; what is too long is cut off.
+        """
         try:
             row = self._free.pop()
         except IndexError:
             self.missed += 1
             self._beyond.append(None)
             return -1
-        raw = text.encode("utf-8", "replace")
-        REQUEST.pack_into(
-            self._map, row * ROW, flags, min(len(raw), TEXT_BYTES), self.pid, 0, trace_id.to_bytes(16, "big"),
-            span_id.to_bytes(8, "big"), parent_id.to_bytes(8, "big"), start, b"", raw, RUNNING,
+        _write_row(
+            self._map, row * ROW, flags, min(len(text), TEXT_BYTES), self.pid, 0, trace_id, span_id, parent_id, start, b"", text,
+            RUNNING,
         )  # fmt: skip
         return row
 
     def end(self, row: int) -> None:
         """Note that a request has ended. Row -1 is none."""
         # A child that was forked inside the request shares the memory, but the row is its parent's.
-        if row <= 0 or os.getpid() != self.pid:
+        if row <= 0 or not self._seal[0]:
             if row < 0 and self._beyond:
                 self._beyond.pop()
             return

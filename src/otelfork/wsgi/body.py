@@ -8,143 +8,56 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, final
+from typing import Any, final
 
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import attach, detach
 
-from otelfork.request.exchange import DISCONNECT, Exchange
+from otelfork.lane.current import Current
+from otelfork.request.exchange import Exchange
 from otelfork.request.hooks import once
+from otelfork.wsgi.response import Response, end
 
 
-class Answer(Protocol):
-    """What a body asks of the response it belongs to."""
-
-    exchange: Exchange
-
-    def length(self) -> int | None:
-        """Return the announced length in bytes."""
-
-
-End = Callable[[Exchange], None]
-
-
-def wrap(result: Any, response: Answer, file_wrapper: Any, end: End) -> Any:
-    """Return what the server gets for the application's result."""
+def wrap(result: Any, response: Response, file_wrapper: Any, current: Current) -> Any:
+    """Return what the server gets for the application's result, where that is no list or tuple."""
     kind = type(result)
-    if kind is list or kind is tuple:
-        return Blocks(result, response, end)
     if kind is bytes:
         # A mistake to most servers; uWSGI sends it whole. Either has to get what the application gave.
-        response.exchange.sent += len(result)
-        end(response.exchange)
+        response.sent += len(result)
+        end(response)
         return result
     if file_wrapper is not None and _is_file(result, file_wrapper):
-        return _watch_file(result, response, end)
+        return _watch_file(result, response)
     if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
         # Not a response but a sign between application and server (gunicorn's ALREADY_HANDLED): it goes through as it is.
-        end(response.exchange)
+        end(response)
         return result
-    return SizedBody(result, response, end) if hasattr(kind, "__len__") else Body(result, response, end)
+    return SizedBody(result, response, current) if hasattr(kind, "__len__") else Body(result, response, current)
 
 
-class _Closing:
-    """What all bodies share: the application's `close` once, then the end of the exchange."""
+class Body:
+    """An iterable: each step runs in the request's context, which is kept from step to step."""
 
-    __slots__ = ("_closed", "_end", "_response", "_result", "context")
+    __slots__ = ("_closed", "_current", "_exhausted", "_iterator", "_response", "_result", "context")
 
-    def __init__(self, result: Any, response: Answer, end: End) -> None:
+    def __init__(self, result: Any, response: Response, current: Current) -> None:
         self._result = result
         self._response = response
-        self._end = end
+        self._current = current
         self._closed = False
-        self.context = response.exchange.context
-
-    def close(self) -> None:
-        """Close the application's iterable and end the exchange. A second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        exchange = self._response.exchange
-        try:
-            self._settle()
-        except Exception:  # blocks that are no bytes: the server has refused them, or will
-            once("a response could not be counted", "body.settle")
-        token = attach(self.context)
-        try:
-            close = getattr(self._result, "close", None)
-            if close is not None:
-                close()
-        except BaseException as error:
-            exchange.fail(error)
-            raise
-        finally:
-            detach(token)
-            self._end(exchange)
-
-    def __del__(self) -> None:
-        # A server that neither iterates nor closes: the request is over all the same.
-        try:
-            exchange = self._response.exchange
-            if not exchange.ended:
-                self._settle()
-                exchange.end()
-        except Exception:
-            once("an abandoned response could not be ended", "body.del")
-
-    def _settle(self) -> None:
-        """Count what is not counted yet, and note whether the server stopped before the end."""
-
-
-@final
-class Blocks(_Closing):
-    """A list or tuple of blocks: no code of the application runs between them, so the server iterates over the real one."""
-
-    __slots__ = ("_iterators",)
-
-    def __init__(self, result: Any, response: Answer, end: End) -> None:
-        super().__init__(result, response, end)
-        self._iterators: list[Any] = []
-
-    def __len__(self) -> int:
-        return len(self._result)
-
-    def __iter__(self) -> Iterator[bytes]:
-        # Servers may ask more than once (gevent adds up the lengths first), so each gets an iterator of its own.
-        iterator: Iterator[bytes] = iter(self._result)
-        self._iterators.append(iterator)
-        return iterator
-
-    def _settle(self) -> None:
-        if self._response.exchange.finished_at is not None:
-            return
-        self._response.exchange.finish()
-        result = self._result
-        left = min((iterator.__length_hint__() for iterator in self._iterators), default=len(result))
-        passed = result[: len(result) - left] if left else result
-        self._response.exchange.sent += sum(map(len, passed))
-        if left:
-            _stopped(self._response)
-
-
-class Body(_Closing):
-    """Any other iterable: each step runs in the request's context, which is kept from step to step."""
-
-    __slots__ = ("_exhausted", "_iterator")
-
-    def __init__(self, result: Any, response: Answer, end: End) -> None:
-        super().__init__(result, response, end)
         self._iterator: Iterator[bytes] | None = None
         self._exhausted = False
+        self.context = response.context
 
     def __iter__(self) -> Iterator[bytes]:
-        token = attach(self.context)
+        token = self._current.attach(self.context)
         try:
             iterator: Iterator[bytes] = iter(self._result)
         except BaseException as error:
-            self._response.exchange.fail(error)
+            self._response.fail(error)
             raise
         finally:
-            detach(token)
+            self._current.detach(token)
         if self._iterator is not None:
             return iterator
         self._iterator = iterator
@@ -154,33 +67,62 @@ class Body(_Closing):
         iterator = self._iterator
         if iterator is None:
             iterator = self._iterator = iter(self._result)
-        exchange = self._response.exchange
-        token = attach(self.context)
+        response = self._response
+        token = self._current.attach(self.context)
         try:
             block = next(iterator)
         except StopIteration:
             self._exhausted = True
-            exchange.finish()
+            response.finish()
             raise
         except BaseException as error:
-            exchange.fail(error)
-            exchange.finish()
+            response.fail(error)
+            response.finish()
             raise
         finally:
             # A span that the generator opened around its `yield` is current again in the next step.
-            self.context = get_current()
-            detach(token)
+            self.context = self._current.get()
+            self._current.detach(token)
         try:
-            exchange.sent += len(block)
+            response.sent += len(block)
         except TypeError:  # no bytes: for the server to refuse, in its own words
             once("a block of a response could not be counted", "body.next")
         return block
 
+    def close(self) -> None:
+        """Close the application's iterable once, and end the exchange. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._settle()
+        response = self._response
+        token = self._current.attach(self.context)
+        try:
+            close = getattr(self._result, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:
+            response.fail(error)
+            raise
+        finally:
+            self._current.detach(token)
+            end(response)
+
+    def __del__(self) -> None:
+        # A server that neither iterates nor closes: the request is over all the same.
+        try:
+            if not self._response.ended:
+                self._settle()
+                self._response.end()
+        except Exception:
+            once("an abandoned response could not be ended", "body.del")
+
     def _settle(self) -> None:
-        exchange = self._response.exchange
-        if not self._exhausted and exchange.finished_at is None:
-            _stopped(self._response)
-        exchange.finish()
+        """Stop the clock, and note whether the server stopped before the end."""
+        response = self._response
+        if not self._exhausted and response.finished_at is None:
+            response.stopped()
+        response.finish()
 
 
 @final
@@ -197,12 +139,11 @@ class SizedBody(Body):
 class File:
     """Stands in for the `close` of a file wrapper, which itself stays the server's."""
 
-    __slots__ = ("_close", "_end", "_exchange")
+    __slots__ = ("_close", "_exchange")
 
-    def __init__(self, close: Callable[[], object] | None, exchange: Exchange, end: End) -> None:
+    def __init__(self, close: Callable[[], object] | None, exchange: Exchange) -> None:
         self._close = close
         self._exchange = exchange
-        self._end = end
 
     def __call__(self) -> None:
         """Close the file and end the exchange. The application's own `close` is called once."""
@@ -219,7 +160,7 @@ class File:
             raise
         finally:
             detach(token)
-            self._end(self._exchange)
+            end(self._exchange)
 
     def __del__(self) -> None:
         try:
@@ -235,18 +176,17 @@ def _is_file(result: Any, file_wrapper: Any) -> bool:
     return hasattr(result, "read")
 
 
-def _watch_file(result: Any, response: Answer, end: End) -> Any:
-    exchange = response.exchange
+def _watch_file(result: Any, response: Response) -> Any:
     try:
-        exchange.sent += _file_size(result, response)
-        result.close = File(getattr(result, "close", None), exchange, end)
+        response.sent += _file_size(result, response)
+        result.close = File(getattr(result, "close", None), response)
     except Exception:
         # A wrapper written in C has no room for our `close`. Its end cannot be seen; its sendfile is worth more.
-        end(exchange)
+        end(response)
     return result
 
 
-def _file_size(result: Any, response: Answer) -> int:
+def _file_size(result: Any, response: Response) -> int:
     announced = response.length()
     if announced is not None:
         return announced
@@ -256,13 +196,3 @@ def _file_size(result: Any, response: Answer) -> int:
         return max(0, os.fstat(source.fileno()).st_size - position)
     except (AttributeError, OSError, ValueError):
         return 0
-
-
-def _stopped(response: Answer) -> None:
-    """Note a client that left early, unless the server had no reason to take more."""
-    exchange = response.exchange
-    if exchange.bodiless():
-        return
-    announced = response.length()
-    if announced is None or exchange.sent < announced:
-        exchange.cut(DISCONNECT)

@@ -12,12 +12,17 @@ from opentelemetry.propagators.textmap import Getter
 from otelfork.request.capturing import capture
 from otelfork.request.exchange import Exchange
 from otelfork.request.facts import Forwarding, Request
+from otelfork.request.kinds import Plan, Sketch
 from otelfork.settings.http import HttpSettings
 
 Environ: TypeAlias = "dict[str, Any]"
 
 _SAFE_IN_PATH = "/:@!$&'()*+,;=~"
 """What RFC 3986 allows in a path beside letters and digits: a sender has no reason to encode it."""
+_KIND = (
+    "REQUEST_METHOD", "wsgi.url_scheme", "HTTP_HOST", "SERVER_PROTOCOL", "SERVER_NAME", "SERVER_PORT", "HTTP_FORWARDED",
+    "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT",
+)  # fmt: skip
 _FORWARDING = (
     "HTTP_FORWARDED",
     "HTTP_X_FORWARDED_FOR",
@@ -63,6 +68,29 @@ def raw_path(environ: Environ) -> str:
         return "/" + path.partition("://")[2].partition("/")[2]
     decoded = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     return quote(decoded.encode("latin-1", "replace"), safe=_SAFE_IN_PATH)
+
+
+def key(environ: Environ, plan: Plan) -> tuple[Any, ...]:
+    """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`."""
+    found = tuple(map(environ.get, _KIND))
+    return found if plan.trusts_all else (*found, environ.get("REMOTE_ADDR"))
+
+
+def sketch(environ: Environ, plan: Plan) -> Sketch:
+    """Return what `read` returns, less what belongs to the kind of the request."""
+    get = environ.get
+    uri = get("RAW_URI")
+    if uri is None or uri[:1] != "/":
+        uri = raw_path(environ)
+    port = get("REMOTE_PORT")
+    headers = None
+    wanted = plan.settings.request_headers
+    if wanted is not None:
+        headers = capture(_headers(environ), wanted, plan.settings)
+    return (
+        uri.partition("?")[0], get("QUERY_STRING") or "", get("HTTP_USER_AGENT") or "", get("REMOTE_ADDR") or "",
+        None if port is None else _port(port), get("HTTP_X_FORWARDED_FOR") or "", headers,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
@@ -148,10 +176,10 @@ def watch_input(environ: Environ, exchange: Exchange) -> None:
     """Count what the application reads of the request's body, where there can be one."""
     # HTTP/2 and 3 need not announce a body at all (RFC 9113, section 8.1.1).
     framed = environ.get("SERVER_PROTOCOL", "").startswith(("HTTP/2", "HTTP/3"))
-    if framed or environ.get("CONTENT_LENGTH") not in _NO_BODY or "HTTP_TRANSFER_ENCODING" in environ:
+    if framed or environ.get("CONTENT_LENGTH") not in NO_BODY or "HTTP_TRANSFER_ENCODING" in environ:
         source = environ.get("wsgi.input")
         if source is not None:
             environ["wsgi.input"] = Input(source, exchange)
 
 
-_NO_BODY = (None, "", "0")
+NO_BODY = (None, "", "0")

@@ -1,0 +1,32 @@
+"""What the lane asks of those who describe requests (see `otelfork.request.kinds`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from opentelemetry import trace
+
+from otelfork.encoding.encoder import Encoder
+
+
+class Kind(Protocol):
+    """What a request span has in common with others, and how its own attributes are made of what it keeps of its request."""
+
+    name: str
+
+    def attributes(self, sketch: Any) -> dict[str, Any]:
+        """Return the attributes that are known when a request begins; at most `lane.MOST_OWN` less those of an ending."""
+
+    def pack(self, sketch: Any, encoder: Encoder) -> bytes:
+        """Return the fields of these attributes, in the same order."""
+
+
+class Ending(Protocol):
+    """What is known of a request when it has ended, shared by many of them."""
+
+    name: str
+    attributes: Mapping[str, Any]
+    status: trace.Status | None
+    packed: tuple[bytes, bytes, bytes] | None
+    """For the encoder: the fields of name, attributes and status."""

@@ -1,0 +1,226 @@
+"""What many requests have in common, made once: their names, addresses, metric attributes, and what ends they come to.
+
+A request keeps a `Sketch`, a tuple of what it alone was sent; attributes are made of it when somebody looks, and bytes when it
+is exported, on the exporter's thread. Nothing here is the request's own, and no client can make it grow without bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, final
+
+from opentelemetry.trace import Span, Status, StatusCode
+
+from otelfork import semconv
+from otelfork.encoding.encoder import Encoder
+from otelfork.encoding.fields import Made, keep
+from otelfork.request import attributes
+from otelfork.request.addresses import resolve
+from otelfork.request.facts import Forwarding, Request, text
+from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
+from otelfork.settings.http import HttpSettings
+
+_End: TypeAlias = "tuple[int | None, str | None, str | None]"
+FindRoute: TypeAlias = "Callable[[Mapping[str, Any], int | None], str | None]"
+_ERROR = Status(StatusCode.ERROR)
+_NO_FORWARDING = Forwarding()
+_NOBODY = Request("", "", "", "", "", "", "", "", None, "", None, None)
+
+
+Sketch: TypeAlias = "tuple[str, str, str, str, int | None, str, Mapping[str, Any] | None]"
+"""(path, query, user agent, peer, its port, X-Forwarded-For, captured headers): what a request alone was sent, as the fields of
+`facts.Request` have it."""
+
+
+@final
+class Ending:
+    """How requests of a kind ended: the same status, error and route.
+
+    Attributes:
+        name: of the span, with the route.
+        plain, attributes: that are known at the end, in our names alone and as they are exported.
+        status: of the span, None where it is not set.
+        packed: for the encoder (see `lane.Ending`).
+        note: takes the figures of a request; None where the instruments have to be used one by one.
+        key: of the metrics' attributes.
+        bodiless: whether there is no body on the wire, whatever the application gave (RFC 9110, section 6.4.1).
+    """
+
+    __slots__ = ("attributes", "bodiless", "key", "name", "note", "packed", "plain", "status")
+
+    def __init__(self, kind: Kind, status: int | None, error_type: str | None, route: str | None) -> None:
+        plan = kind.plan
+        if error_type is None and status is not None and status >= 500:
+            error_type = str(status)
+        self.plain = attributes.of_end(status, error_type, route)
+        self.attributes = attributes.finished(self.plain, plan.settings)
+        self.name = kind.name if route is None else f"{kind.name} {route}"
+        self.status = _ERROR if status is not None and status >= 500 else None
+        self.packed: tuple[bytes, bytes, bytes] | None = None
+        self.bodiless = kind.bodiless or bodiless(status)
+        self.key: MetricKey = (kind.method, kind.scheme, status, error_type, route, kind.version, kind.websocket)
+        self.note = plan.instruments.noting(self.key)
+
+
+@final
+class Kind:
+    """Requests of one method, scheme, host and HTTP version, sent by way of the same proxies.
+
+    Attributes:
+        name: of the span, before there is a route.
+        method, scheme, version: as attributes.
+        sent_method: as it was sent.
+        row: what stands before the path on the scoreboard.
+        url: what stands before the path in the URL.
+        running: of the attributes of running requests.
+        begun, ended: count a running request; None where the instrument has to be used.
+    """
+
+    __slots__ = (
+        "_addresses", "_endings", "_first", "_forwarded", "_packed", "begun", "bodiless", "ended", "method", "name", "plan",
+        "row", "running", "scheme", "sent_method", "url", "version", "websocket",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan, first: Request) -> None:
+        """Make the kind of a request."""
+        settings = plan.settings
+        self.plan = plan
+        self._first = first
+        self._addresses = addresses = resolve(first, settings)
+        self.sent_method = first.method
+        self.method = method = attributes.method_name(first.method, settings)
+        self.name = semconv.UNKNOWN_METHOD_NAME if method == semconv.OTHER_METHOD else method
+        self.scheme = addresses.scheme
+        self.version = semconv.PROTOCOL_VERSIONS.get(first.version)
+        self.websocket = first.websocket
+        self.bodiless = method == "HEAD"
+        self.row = method.encode() + b" "
+        self.url = attributes.url_start(addresses)
+        self.running: ActiveKey = (method, addresses.scheme)
+        if plan.instruments.old is not None:
+            self.running = (method, addresses.scheme, addresses.server, addresses.server_port, self.version)
+        counting = plan.instruments.counting(self.running)
+        self.begun: Callable[[], object] | None = counting[0]
+        self.ended: Callable[[], object] | None = counting[1]
+        self._packed: bytes | None = None
+        self._forwarded = "" if first.forwarding is None else first.forwarding.forwarded
+        # Not the kind's own: of many hosts there is one set of endings.
+        family = (method, addresses.scheme, self.version, first.websocket)
+        self._endings: dict[_End, Ending] = plan.endings.setdefault(family, {})
+
+    def ending(self, status: int | None, error_type: str | None, route: str | None) -> Ending:
+        """Return how a request ended."""
+        key = (status, error_type, route)
+        found = self._endings.get(key)
+        if found is None:
+            found = Ending(self, status, error_type, route)
+            keep(self._endings, key, found)
+        return found
+
+    def server(self) -> dict[str, Any]:
+        """Return the attributes of the server that was asked for."""
+        found: dict[str, Any] = attributes.of_server(self._addresses.server, self._addresses.server_port)
+        return found
+
+    def full_url(self, sketch: Sketch) -> str:
+        """Return the URL that excluded-url patterns are searched in (see `attributes.full_url`)."""
+        query = sketch[1]
+        return f"{self.url}{sketch[0]}?{query}" if query else self.url + sketch[0]
+
+    def request(self, sketch: Sketch) -> Request:
+        """Return all facts of a request."""
+        first = self._first
+        path, query, agent, peer, port, forwarded_for, headers = sketch
+        forwarding = first.forwarding
+        if forwarding is not None or forwarded_for:
+            forwarding = (forwarding or _NO_FORWARDING)._replace(for_=forwarded_for)
+        return first._replace(
+            path=path, query=query, user_agent=agent, peer=peer, peer_port=port, forwarding=forwarding, headers=headers
+        )
+
+    def attributes(self, sketch: Sketch) -> dict[str, Any]:
+        """Return the attributes that are known when a request begins."""
+        settings = self.plan.settings
+        request = self.request(sketch)
+        found: dict[str, Any] = attributes.of_request(request, resolve(request, settings), self.method, settings)
+        return found
+
+    def pack(self, sketch: Sketch, encoder: Encoder) -> bytes:
+        """Return the fields of these attributes, in the same order."""
+        plan = self.plan
+        path, query, agent, peer, port, forwarded_for, headers = sketch
+        if headers or plan.mapped:
+            return encoder.joined(self.attributes(sketch))
+        return b"".join((
+            self._packed or self._pack(encoder),
+            plan.paths[path],
+            plan.queries[query] if query else b"",
+            plan.ends[peer, forwarded_for, self._forwarded],
+            plan.ports[port] if port is not None and peer else b"",
+            plan.agents[agent] if agent else b"",
+        ))  # fmt: skip
+
+    def _pack(self, encoder: Encoder) -> bytes:
+        packed = self._packed = encoder.joined(attributes.common(self._addresses, self.method, self._first))
+        return packed
+
+
+@final
+class Plan:
+    """What one middleware does for each request, decided once for a generation.
+
+    Attributes:
+        instruments: where it records.
+        settings: what it records, hides and adds.
+        find_route: finds the route in an environ or a scope.
+        kinds: the kinds that were seen, by what the edge makes a key of.
+        answers: whether anything is added to responses.
+        mapped: whether other names are added to the attributes.
+    """
+
+    __slots__ = (
+        "agents", "answers", "board", "encoder", "endings", "ends", "find_route", "instruments", "kinds", "lane", "mapped",
+        "paths", "ports", "queries", "search_excluded", "settings", "trusts_all",
+    )  # fmt: skip
+
+    def __init__(self, instruments: Instruments, settings: HttpSettings, find_route: FindRoute) -> None:
+        self.instruments = instruments
+        self.settings = settings
+        self.find_route = find_route
+        self.board = instruments.board
+        self.lane = instruments.lane
+        self.answers = settings.answers
+        self.mapped = attributes.mapped(settings)
+        self.trusts_all = settings.trust is None
+        self.search_excluded = None if settings.excluded is None else settings.excluded.search
+        self.kinds: dict[Any, Kind] = {}
+        self.endings: dict[Any, dict[_End, Ending]] = {}
+        self.encoder = encoder = Encoder()
+        self.paths = Made(lambda path: encoder.attribute(semconv.URL_PATH, text(path)))
+        self.queries = Made(lambda query: encoder.attribute(semconv.URL_QUERY, attributes.query(query, settings)))
+        self.agents = Made(lambda agent: encoder.attribute(semconv.USER_AGENT_ORIGINAL, text(agent)))
+        self.ends = Made(self._pack_ends)
+        self.ports = Made(lambda port: encoder.attribute(semconv.NETWORK_PEER_PORT, port))
+
+    def kind(self, key: object, request: Request) -> Kind:
+        """Return the kind of a request whose key was not seen yet. A full cache begins anew: keys hold what clients send."""
+        made = Kind(self, request)
+        keep(self.kinds, key, made)
+        return made
+
+    def _pack_ends(self, given: tuple[str, str, str]) -> bytes:
+        peer, forwarded_for, forwarded = given
+        forwarding = Forwarding(forwarded, forwarded_for) if forwarded or forwarded_for else None
+        found = attributes.ends(resolve(_NOBODY._replace(peer=peer, forwarding=forwarding), self.settings), peer)
+        return b"".join([self.encoder.attribute(key, value) for key, value in found.items()])
+
+
+def bodiless(status: int | None) -> bool:
+    """Tell whether a status means that there is no body on the wire (RFC 9110, section 6.4.1)."""
+    return status is not None and (status in {204, 304} or status < 200)
+
+
+def ids_of(span: Span) -> tuple[bytes, bytes, int]:
+    """Return trace id, span id and flags of any span."""
+    seen = span.get_span_context()
+    return seen.trace_id.to_bytes(16, "big"), seen.span_id.to_bytes(8, "big"), int(seen.trace_flags)

@@ -1,0 +1,156 @@
+"""The response of one WSGI request on its way from the application to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter_ns
+from typing import Any, TypeAlias, final
+
+from otelfork import exits
+from otelfork.request.exchange import DISCONNECT, Exchange
+from otelfork.request.hooks import call, once
+
+StartResponse: TypeAlias = "Callable[..., Callable[[bytes], object]]"
+_CODES = {f"{code:03}": code for code in range(1000)}
+
+
+def end(exchange: Exchange) -> None:
+    """End an exchange, and flush if this process was told to go: it may be gone after this request."""
+    exchange.end()
+    exits.finish_request()
+
+
+@final
+class Response(Exchange):
+    """One request's exchange, which is also its `start_response`.
+
+    Attributes:
+        server: the server's `start_response`.
+        hook: the user's `response_hook`.
+        headers_sent: what the application called `start_response` with.
+    """
+
+    __slots__ = ("_write", "headers_sent", "hook", "server")
+
+    server: StartResponse
+    hook: Callable[..., object] | None
+
+    def __init__(self, *arguments: Any) -> None:
+        self.headers_sent: Sequence[tuple[str, str]] = ()
+        self._write: Callable[[bytes], object] | None = None
+        super().__init__(*arguments)
+
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        """Pass `start_response` on to the server, and note what it was called with once the server has accepted it."""
+        if self.hook is not None:
+            call("response_hook", self.hook, self.span, self.carriers[0], status, headers)
+        if self._plan.answers:
+            headers = self._answer(headers)
+        if exc_info is None:
+            self._write = self.server(status, headers)
+        else:
+            self._failed_with(exc_info)
+            self._write = self.server(status, headers, exc_info)
+        try:
+            self.headers_sent = headers
+            self.respond(_CODES.get(status[:3]), headers)
+        except Exception:
+            once("the start of a response could not be recorded", "wsgi.started")
+        return self.write
+
+    def write(self, data: bytes) -> object:
+        """Pass on what the application writes by the imperative way of PEP 3333, and count it."""
+        write = self._write
+        if write is None:  # cannot be: the application gets this method from `start`
+            raise AssertionError("write() before start_response()")
+        result = write(data)
+        self.sent += len(data)
+        return result
+
+    def length(self) -> int | None:
+        """Return the `Content-Length` that was announced, in bytes."""
+        for name, value in self.headers_sent:
+            if name.lower() == "content-length" and value.strip().isdigit():
+                return int(value)
+        return None
+
+    def stopped(self) -> None:
+        """Note a client that left early, unless the server had no reason to take more."""
+        if self.bodiless():
+            return
+        announced = self.length()
+        if announced is None or self.sent < announced:
+            self.cut(DISCONNECT)
+
+    def _answer(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        try:
+            present = {name.lower() for name, _ in headers}
+            added = [pair for pair in self.headers() if pair[0].lower() not in present]
+        except Exception:
+            once("headers could not be added to a response", "wsgi.answer")
+            return headers
+        return [*headers, *added]
+
+    def _failed_with(self, exc_info: Any) -> None:
+        error = exc_info[1] if isinstance(exc_info, tuple) and len(exc_info) == 3 else None
+        if isinstance(error, BaseException):
+            self.fail(error)
+
+
+@final
+class Blocks:
+    """A list or tuple of blocks: no code of the application runs between them, so the server iterates over the real one.
+
+    An object beside the response, which the environ holds: a server that neither iterates nor closes lets go of this one.
+    """
+
+    __slots__ = ("_blocks", "_iterators", "_response")
+
+    def __init__(self, blocks: Any, response: Response) -> None:
+        self._blocks = blocks
+        self._response = response
+        self._iterators: Any = None
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __iter__(self) -> Iterator[bytes]:
+        # Servers may ask more than once (gevent adds up the lengths first), so each gets an iterator of its own.
+        iterator: Iterator[bytes] = iter(self._blocks)
+        self._iterators = iterator if self._iterators is None else (iterator, self._iterators)
+        return iterator
+
+    def close(self) -> None:
+        """End the exchange. A second call does nothing."""
+        response = self._response
+        if not response.ended:
+            if response.finished_at is None:
+                try:
+                    self._settle(response)
+                except Exception:  # blocks that are no bytes: the server has refused them, or will
+                    once("a response could not be counted", "body.settle")
+            response.end()
+            exits.finish_request()
+
+    def __del__(self) -> None:
+        # A server that neither iterates nor closes: the request is over all the same.
+        if not self._response.ended:
+            try:
+                self.close()
+            except Exception:
+                once("an abandoned response could not be ended", "body.del")
+
+    def _settle(self, response: Response) -> None:
+        """Count the blocks that the server took, and note whether it stopped before the end."""
+        response.finished_at = perf_counter_ns()
+        blocks, iterators = self._blocks, self._iterators
+        left = len(blocks)
+        while iterators is not None:  # the one that is farthest counts
+            iterator, iterators = iterators if type(iterators) is tuple else (iterators, None)
+            left = min(left, iterator.__length_hint__())
+        sent = response.sent
+        for block in blocks[: len(blocks) - left] if left else blocks:
+            sent += len(block)
+        response.sent = sent
+        if left:
+            response.stopped()
