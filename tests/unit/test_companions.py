@@ -54,7 +54,7 @@ def test_what_a_companion_adds_is_exported_and_the_sdks_fields_are_not_made():
     """The lane goes on alone."""
     span, put = started(Painting())
     span.end()
-    unmade = span._inner is None
+    unmade = span._inner.attributes is None
     added = {"colour": "red", "number": span.get_span_context().span_id}
     assert (True, [span]) == (unmade, put)
     assert {"url.path": "/", **added} == dict(span.attributes)
