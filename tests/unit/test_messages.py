@@ -286,3 +286,22 @@ def test_a_websocket_says_what_protocol_it_is(recording: Recording) -> None:
         point.attributes["network.protocol.name"],
         recording.points(RESPONSE_SIZE),
     )
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [([{"type": "websocket.disconnect", "code": 1006}], "client_disconnect"), ([], "incomplete_response")],
+)
+def test_a_websocket_without_an_answer_says_why(recording: Recording, messages: list[Any], reason: str) -> None:
+    """A client that left before the handshake was answered, or an application that never answered it, is an error."""
+
+    async def app(given: dict[str, Any], receive: Any, send: Any) -> None:
+        for _ in ({"type": "websocket.connect"}, *messages):
+            await receive()
+
+    given = scope(type="websocket", method=None, scheme="ws")
+    call_asgi(recording.asgi(app), given, [{"type": "websocket.connect"}, *messages])
+    seen = recording.attributes
+    assert (reason, None, None) == tuple(
+        seen.get(name) for name in ("error.type", "http.response.status_code", "websocket.close.code")
+    )

@@ -233,8 +233,8 @@ class WebsocketMessages(_Messages):
         if self._close_code is not None and self._accepted:
             found[semconv.WEBSOCKET_CLOSE_CODE] = self._close_code
         self.note(found)
-        if not self._over and not self._accepted and not self._denied:
-            self.cut(INCOMPLETE)
+        if self.status is None:  # neither accepted, nor refused, nor denied
+            self.cut(DISCONNECT if self.disconnected else INCOMPLETE)
         self.end()
 
 
