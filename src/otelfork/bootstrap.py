@@ -27,7 +27,6 @@ from otelfork.build.generation import Generation
 from otelfork.build.guests import Guests
 from otelfork.build.providers import Providers, disabled, generation_of, of_file
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
-from otelfork.run.membership import Membership
 from otelfork.settings import SIGNALS, Settings, SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.logging import LogSettings
@@ -66,7 +65,6 @@ class _Bootstrap:
         self.pending: Callable[[], Callable[[], Generation]] | None = None
         """Makes `build`, where `start` has put that off."""
         self.guests = Guests()
-        self.membership: Membership | None = None
         self.alone = False
         self.basis: plans.Plan | None = None
         """What generations are built from, unless they are built around the user's own providers."""
@@ -84,8 +82,8 @@ class _Bootstrap:
         return self.telemetry
 
     def _last_will(self) -> None:
-        """Report what killed workers left, at the end of a master whose workers are all gone."""
-        if self.membership is not None and self.membership.left_behind():
+        """Send what the workers left, at the end of a master whose workers are all gone."""
+        if self.basis is not None and pipelines.left_behind(self.basis):
             forks.ensure()
 
     def take_seats(self) -> list[Any]:
@@ -277,7 +275,7 @@ def _build(settings: Settings, providers: Callable[[], Providers] | None, **argu
         _bootstrap.basis = None
         return generation_of(providers)
     plan = plans.make(settings, alone=_bootstrap.alone, **arguments)
-    _bootstrap.basis, _bootstrap.membership = plan, plan.membership
+    _bootstrap.basis = plan
     pipelines.warm()
     return lambda: pipelines.build(_bootstrap.basis or plan, _bootstrap.guests, _bootstrap.prepare)
 

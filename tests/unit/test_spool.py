@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import stat
+import threading
+import time
 from collections import Counter
 
 import pytest
@@ -13,10 +15,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.fresh import outcome, run
 from tests.unit.exporting import Keeping, batches, soon, until
 
+from otelfork.delivery import claims
 from otelfork.delivery import segment as segment_module
+from otelfork.delivery.claims import Claim
 from otelfork.delivery.complaints import Complaints
 from otelfork.delivery.outcome import watched
-from otelfork.delivery.spool import Claim, Spool
+from otelfork.delivery.spool import Spool
+from otelfork.exporters import spooling
 from otelfork.exporters.spooling import SpooledStream, Writer
 from otelfork.receiver import ALWAYS, Faults, Receiver
 
@@ -490,3 +495,76 @@ def test_a_child_writes_files_of_its_own(directory, fork):
         )
         expected = Counter(f"{who} {number}" for who in ("parent", "child") for number in range(10))
         assert expected == Counter(span.name for span in receiver.spans)
+
+
+def test_a_thread_that_the_system_refuses_is_asked_for_again(opened, monkeypatch):
+    """Where none can be started for a while nothing is written ahead; the next record after that lets all be written."""
+    written = SpooledStream(
+        "spans", batches(), Keeping, lambda: None, Complaints(), writer=Writer(opened(), 0.01), pack=lambda batch: b"x"
+    )
+    start = threading.Thread.start
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(spooling, "_START_SECONDS", 0.0)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    written.put("a")
+    monkeypatch.setattr(threading.Thread, "start", start)
+    written.put("b")
+    done = until(lambda: not written.queue)
+    written.shutdown()
+    assert done
+
+
+@pytest.mark.parametrize(("age", "left"), [(0.0, 1), (1000.0, 3)])
+def test_what_services_that_never_come_back_left_is_removed(opened, directory, age, left):
+    """Whoever runs next in the directory keeps the age limit for all; younger files are left to their service."""
+    died(directory)
+    time.sleep(0.01)
+    spool = opened("another service", max_age=age)
+    spool.put(1, 1, b"own")
+    spool.adopt()
+    assert left == len(list(directory.glob("*.spool"))) + len(list(directory.glob("*.lock"))) - 1
+
+
+def test_a_master_knows_whether_dead_workers_left_something(opened, directory):
+    """It looks, and leaves the files to whoever sends them."""
+    before = claims.left_behind(directory, "shop")
+    died(directory)
+    found = claims.left_behind(directory, "shop"), claims.left_behind(directory, "another service")
+    assert (False, (True, False), 3) == (before, found, len(taken_by(opened())))
+
+
+def taken_by(spool):
+    """Adopt and take everything."""
+    spool.adopt()
+    return taken(spool)
+
+
+def test_the_last_master_sends_what_its_workers_left(directory):
+    """It has recorded nothing itself; a worker was killed after it had written, and there is no sibling and no next start."""
+    with Receiver() as receiver:
+        lines = run(
+            """
+            otelfork.configure()
+            pid = os.fork()
+            if pid == 0:
+                span("of the worker")
+                deadline = time.monotonic() + 20
+                while not any(path.stat().st_size > 8 for path in SPOOL.glob("*.spool")) and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.waitpid(pid, 0)
+            out(threads(), forks.current())
+            """.replace("SPOOL", f"__import__('pathlib').Path({str(directory)!r})"),
+            environment={
+                **receiver.environment(),
+                "OTELFORK_SPOOL_DIR": str(directory),
+                "OTEL_BSP_SCHEDULE_DELAY": "60000",
+                "OTEL_EXPORTER_OTLP_TIMEOUT": "5",
+            },
+        )
+        receiver.wait_until_quiet()
+        arrived = [span.name for span in receiver.spans]
+    assert (["[] None"], ["of the worker"]) == (lines, arrived)

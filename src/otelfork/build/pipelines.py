@@ -244,6 +244,21 @@ def _queue(
     return streams[0] if len(streams) == 1 else Fan(streams)
 
 
+def left_behind(plan: Plan) -> bool:
+    """Tell whether the dead workers of this master left requests on the scoreboard, or anything in the spool."""
+    place = plan.membership
+    if place is None or not place.at_home():
+        return False
+    directory = plan.settings.delivery.spool
+    if place.left_behind() or directory is None:
+        return place.left_behind()
+    try:
+        from otelfork.delivery import claims
+    except ImportError:  # no POSIX locks: there is no spool
+        return False
+    return claims.left_behind(directory, place.service)
+
+
 def _spool(plan: Plan, complaints: Complaints) -> Writer | None:
     """Return what writes to the spool; None where there is none, or cannot be one, which is said."""
     delivery = plan.settings.delivery

@@ -73,7 +73,7 @@ class Outbox:
         self._working = False
         """Whether the holder of the gate is exporting: a callback or a signal handler may ask for a flush meanwhile."""
         self._thread: threading.Thread | None = None
-        self._stopped = False
+        self._stopped = self._refused = False
 
     def stream(
         self,
@@ -90,13 +90,17 @@ class Outbox:
         return added
 
     def start(self) -> None:
-        """Start the exporter thread. Where none can be started any more (interpreter exit), flush does its work."""
+        """Start the exporter thread. Where none can be had (interpreter exit, a limit), flush does its work until one can."""
+        # After the first delay, too: building the exporters must not slow down the first requests.
+        for stream in self.streams:
+            stream.due = time.monotonic() + stream.settings.delay
         thread = threading.Thread(target=self._run, name="otelfork-exporter", daemon=True)
         try:
             thread.start()
         except RuntimeError:
+            self._refused = True
             return
-        self._thread = thread
+        self._refused, self._thread = False, thread
 
     def pause(self, deadline: float) -> bool:
         """Wait until nothing is being exported and keep it so until `resume`; False past the monotonic deadline.
@@ -142,7 +146,9 @@ class Outbox:
             thread.join(left(deadline))
 
     def wake(self) -> None:
-        """Have the exporter thread look at its queues. Takes no lock that a request could wait for."""
+        """Have the exporter thread look at its queues. Takes no lock."""
+        if self._refused:
+            self.start()
         self._commands.put(_WAKE)
 
     def _flush_here(self, deadline: float) -> bool:
@@ -158,7 +164,6 @@ class Outbox:
             return delivered
 
     def _account(self, *, delivered: bool) -> None:
-        """Say what a flush has met with."""
         self._complaints.say()
         if not delivered:
             self._complaints.undelivered({stream.name: stream.waiting for stream in self.streams})
@@ -265,7 +270,8 @@ class Outbox:
         self._do_chores()
         # Collecting may call the application, whose callbacks may make spans and logs: what was empty before is looked at again.
         first = [stream for stream in self.streams if stream.waiting]
-        results = side_by_side([self._collect, *map(_drained, first)], deadline)
+        drains = [functools.partial(stream.drain, everything=True) for stream in first]
+        results = side_by_side([self._collect, *drains], deadline)
         failed = [stream for stream, done in zip(first, results[1:], strict=True) if not done]
         late = [stream for stream in self.streams if stream.waiting and stream not in failed]
         return all([*results, *(stream.drain(deadline, everything=True) for stream in late)])
@@ -292,7 +298,3 @@ class Outbox:
             stream.shutdown()
         for reader in self.readers:
             reader.shutdown()
-
-
-def _drained(stream: Stream[Any]) -> Callable[[float], bool]:
-    return functools.partial(stream.drain, everything=True)

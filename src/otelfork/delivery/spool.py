@@ -1,7 +1,6 @@
 """The spool: encoded batches on disk until the collector has taken them, so that neither a kill nor an outage costs them.
 
-Each process writes files of its own, next to a lock file that it holds by a POSIX lock for as long as it lives: the kernel drops
-the lock when it dies, whatever children it has. Whoever gets the lock of a dead process sends what that left, oldest first.
+Each process writes files of its own (see `claims`). Whoever claims those of a dead process sends what that left, oldest first.
 
 A batch is marked before it is sent and after it was taken. One that was under way when its process died may have arrived: it is
 sent again with the same ids, and counted. A full disk costs what is written here, and nothing else. It must not know what a
@@ -12,9 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import hashlib
-import os
 import threading
 import time
 from collections import Counter
@@ -23,63 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from otelfork import forks
+from otelfork.delivery.claims import Claim, claims_of_the_dead, expire, make_directory, new_claim, prefix
 from otelfork.delivery.segment import DONE, MAGIC, SENDING, WAITING, Entry, Segment
 
 _PARTS = 8
 """Files of a full spool: the oldest is given up as a whole."""
-_TRIES = 10
 _PAUSE_SECONDS = 1.0
 """Between two tries to write after one that failed."""
 _LOOK_SECONDS = 1.0
-_held: set[tuple[int, str]] = set()
-"""Lock files of this process, by pid. Opening one of them once more and closing that would drop the lock."""
-
+_SWEEP_SECONDS = 3600.0
 Lost = Callable[[int, str, int], None]
 """Is told of batches that are given up: kind, reason, records."""
-
-
-@final
-class Claim:
-    """The right to the files of one process, living or dead: a lock on its lock file."""
-
-    __slots__ = ("_file", "path")
-
-    def __init__(self, path: Path, file: int) -> None:
-        self.path = path
-        self._file = file
-
-    @classmethod
-    def take(cls, path: Path, *, make: bool = False) -> Claim | None:
-        """Lock the file, or return None: its owner lives, or it is gone."""
-        if (os.getpid(), str(path)) in _held:
-            return None
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if make else 0)
-        file = os.open(path, flags, 0o600)
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            taken = os.fstat(file).st_nlink > 0  # else somebody removed it between our open and our lock
-        except OSError:
-            taken = False
-        if not taken:
-            os.close(file)
-            return None
-        forks.own(file)
-        _held.add((os.getpid(), str(path)))
-        return cls(path, file)
-
-    def segments(self) -> list[Path]:
-        """Return the files of this process, oldest first."""
-        numbered = self.path.parent.glob(f"{self.path.stem}.*.spool")
-        return sorted(numbered, key=lambda path: int(path.suffixes[-2][1:]))
-
-    def release(self, *, remove: bool) -> None:
-        """Give the lock back; `remove` where there is nothing left to be had."""
-        if remove:
-            self.path.unlink(missing_ok=True)
-        _held.discard((os.getpid(), str(self.path)))
-        forks.disown(self._file)
-        os.close(self._file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +66,9 @@ class Spool:
     """
 
     def __init__(self, directory: Path, service: str, *, max_bytes: int, max_age: float, lost: Lost) -> None:
-        _make_directory(directory)
+        make_directory(directory)
         self._directory = directory
-        self._prefix = hashlib.sha256(service.encode()).hexdigest()[:12]
+        self._prefix = prefix(service)
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._lost = lost
@@ -130,7 +80,7 @@ class Spool:
         self._number = 0
         self._waiting: Counter[int] = Counter()
         self._not_before = 0.0
-        self._look_at = 0.0
+        self._look_at = self._sweep_at = 0.0
         self.repeated = 0
         """Records sent by us that their dead process may have sent too."""
         self.inherited = 0
@@ -199,12 +149,13 @@ class Spool:
             return
         self._look_at = now + _LOOK_SECONDS
         with self._lock:
-            for path in self._directory.glob(f"{self._prefix}-*.lock"):
-                with contextlib.suppress(OSError):  # another survivor was faster
-                    claim = Claim.take(path)
-                    if claim is not None:
-                        self._inherit(claim)
+            for claim in claims_of_the_dead(self._directory, self._prefix):
+                with contextlib.suppress(OSError):  # a file that cannot be read is left to whoever can
+                    self._inherit(claim)
             self._tidy()
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_SECONDS
+            expire(self._directory, older_than=self._max_age)
 
     def close(self) -> None:
         """Let go of all files; what is in them is for whoever comes next."""
@@ -235,19 +186,11 @@ class Spool:
         while own and sum(segment.size for segment in own) + length > self._max_bytes:
             self._drop(own.pop(0))
         if self._claim is None:
-            self._claim = self._own_claim()
+            self._claim = new_claim(self._directory, self._prefix)
         self._number += 1
         made = Segment(self._claim.path.with_suffix(f".{self._number}.spool"), own=True)
         self._segments.append(made)
         return made
-
-    def _own_claim(self) -> Claim:
-        for _ in range(_TRIES):
-            path = self._directory / f"{self._prefix}-{os.urandom(8).hex()}.lock"
-            claim = Claim.take(path, make=True)
-            if claim is not None:
-                return claim
-        raise OSError(errno.EAGAIN, "no lock file could be had")
 
     def _inherit(self, claim: Claim) -> None:
         try:
@@ -293,12 +236,3 @@ class Spool:
     @staticmethod
     def _pending(segment: Segment) -> bool:
         return next(segment.entries(), None) is not None
-
-
-def _make_directory(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
-    if not directory.is_dir() or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise OSError(
-            errno.EPERM, f"{directory} belongs to another user or is open to others; it has to be ours, with mode 0700"
-        )

@@ -25,6 +25,8 @@ KINDS = {"spans": 1, "logs": 2}
 NAMES = {number: name for name, number in KINDS.items()}
 _REQUEST_BYTES = 2 << 20
 """Of one request: half of what a gRPC server takes by default."""
+_START_SECONDS = 1.0
+"""Between two tries to start the thread, where the system refused one."""
 _logger = logging.getLogger("otelfork")
 _WRITE = object()
 _STOP = object()
@@ -47,13 +49,15 @@ class Writer:
         self._commands: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._start_at = 0.0
         self._said = ""
 
-    def nudge(self) -> None:
-        """Let the thread write, soon."""
-        if self._thread is None:
-            self._start()
+    def nudge(self) -> bool:
+        """Let the thread write, soon; False where none could be started: ask again, for the system may have one by then."""
+        if self._thread is None and not self._started():
+            return False
         self._commands.put(_WRITE)
+        return True
 
     def complain(self) -> None:
         """Say once why nothing can be written."""
@@ -69,15 +73,21 @@ class Writer:
             self._commands.put(_STOP)
             self.spool.close()
 
-    def _start(self) -> None:
+    def _started(self) -> bool:
+        now = time.monotonic()
+        if now < self._start_at:
+            return False
         with self._starting:
             if self._thread is not None:
-                return
-            self._thread = threading.Thread(target=self._run, name="otelfork-spool", daemon=True)
+                return True
+            self._start_at = now + _START_SECONDS
+            thread = threading.Thread(target=self._run, name="otelfork-spool", daemon=True)
             try:
-                self._thread.start()
-            except RuntimeError:  # the interpreter exits: the flush writes
-                return
+                thread.start()
+            except RuntimeError:  # the interpreter exits, or the system has no thread to spare
+                return False
+            self._thread = thread
+            return True
 
     def _run(self) -> None:
         while self._commands.get() is not _STOP:
@@ -126,7 +136,8 @@ class SpooledStream(Stream[_T]):
         super().put(record)
         if not self._nudged:
             self._nudged = True
-            self._writer.nudge()
+            if not self._writer.nudge():
+                self._nudged = False
 
     @property
     def waiting(self) -> int:

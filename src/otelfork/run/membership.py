@@ -73,9 +73,13 @@ class Membership:
         )
         return None
 
+    def at_home(self) -> bool:
+        """Tell whether this is the process that found the run: a master, where it has any workers."""
+        return os.getpid() == self.home
+
     def left_behind(self) -> bool:
         """Tell whether a run without any living worker left requests behind that nobody has reported (see `exits`)."""
-        if not self.settings.enabled or os.getpid() != self.home:
+        if not self.settings.enabled or not self.at_home():
             return False
         return any(_has_orphans(directory / f"{self.run}.board") for directory in self.settings.directories)
 
