@@ -24,6 +24,7 @@ from opentelemetry.trace import format_trace_id, get_current_span
 from otelfork import exits, forks, logs, system
 from otelfork.build import pipelines, plans, seats
 from otelfork.build.generation import Generation
+from otelfork.build.glance import Glance
 from otelfork.build.guests import Guests
 from otelfork.build.providers import Providers, disabled, generation_of, of_file
 from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTracerProvider
@@ -69,9 +70,12 @@ class _Bootstrap:
         self.basis: plans.Plan | None = None
         """What generations are built from, unless they are built around the user's own providers."""
         # Not the bound methods: `replaced` puts other guests in place.
-        self.tracer_provider = ProxyTracerProvider(lambda added: self.guests.add_span_processor(added))  # noqa: PLW0108
+        self.tracer_provider = ProxyTracerProvider(lambda added: self.guests.add_span_processor(added), self.glance)  # noqa: PLW0108
         self.meter_provider = ProxyMeterProvider(lambda added: self.guests.add_metric_reader(added))  # noqa: PLW0108
-        self.logger_provider = ProxyLoggerProvider(lambda added: self.guests.add_log_record_processor(added))  # noqa: PLW0108
+        self.logger_provider = ProxyLoggerProvider(
+            lambda added: self.guests.add_log_record_processor(added),  # noqa: PLW0108
+            self.glance,
+        )
 
     def install(self, settings: Settings, build: Callable[[], Generation] | None) -> Telemetry:
         """Make `build` the way every process of this program gets its generation; None where it is still to be planned."""
@@ -80,6 +84,12 @@ class _Bootstrap:
         exits.configure(timeout=settings.exit_timeout, signals=settings.signals, last_will=self._last_will)
         forks.install(self.first_use, timeout=settings.exit_timeout)
         return self.telemetry
+
+    def glance(self) -> Glance | None:
+        """Return what is known of a generation that need not be built for it; None where there is one, or no plan for any."""
+        if forks.current() is not None or not self.plan() or self.build is disabled or self.basis is None:
+            return None
+        return Glance(self.basis)
 
     def _last_will(self) -> None:
         """Send what the workers left, at the end of a master whose workers are all gone."""

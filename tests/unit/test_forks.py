@@ -122,15 +122,19 @@ def test_users_processors_and_readers_stay_in_their_process():
 
 
 def test_a_process_that_recorded_nothing_has_no_thread_and_no_socket():
-    """Configuring, taking instruments, adding a processor that exports nothing: a master forks clean."""
+    """Configuring, taking instruments, asking for the resource, adding a processor that exports nothing: a master forks clean."""
     lines = run("""
+        from opentelemetry._logs import get_logger_provider
         from opentelemetry.sdk.trace import SpanProcessor
         otelfork.configure()
         meter = metrics.get_meter("m")
         meter.create_counter("c")
         meter.create_observable_gauge("g", [lambda options: []])
         trace.get_tracer("t"), get_logger("l")
-        trace.get_tracer_provider().add_span_processor(SpanProcessor())
+        provider = trace.get_tracer_provider()
+        provider.add_span_processor(SpanProcessor())
+        assert provider.resource.attributes["process.pid"] == os.getpid()
+        assert provider.sampler and provider.id_generator and get_logger_provider().resource
         application = otelfork.OtelMiddleware(lambda environ, start_response: [])
         out(threads(), sockets(), forks.current())
     """)

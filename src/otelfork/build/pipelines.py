@@ -18,14 +18,14 @@ from opentelemetry.sdk import metrics as sdk_metrics
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otelfork import lane
 from otelfork.build import components
 from otelfork.build.generation import Generation
 from otelfork.build.guests import Guests, HomeSpanProcessors, keep_home
-from otelfork.build.plans import Plan
+from otelfork.build.plans import Plan, value
 from otelfork.build.recovery import Recovery
 from otelfork.build.server import ServerMetrics
 from otelfork.delivery import figures, weights
@@ -55,7 +55,7 @@ _EXEMPLAR_FILTERS: Mapping[str, Callable[[], sdk_metrics.ExemplarFilter]] = {
 def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     """Build this process's generation. Cheap: no thread pool, no connection, no import; the exporter thread does the rest."""
     board = plan.membership.join() if plan.membership is not None else None
-    resource = LateResource(process_resource(_value(plan.resource), plan.service_name, plan.detectors, board))
+    resource = LateResource(process_resource(value(plan.resource), plan.service_name, plan.detectors, board))
     complaints = Complaints()
     settings = plan.settings
     outbox = Outbox(
@@ -119,11 +119,11 @@ def _page(plan: Plan, board: Scoreboard | None, prepare: Callable[[], None]) -> 
 def _tracer_provider(plan: Plan, resource: Resource) -> TracerProvider:
     settings = plan.settings
     return TracerProvider(
-        sampler=_value(plan.sampler) or components.sampler_named(settings.sampler),
+        sampler=value(plan.sampler) or components.sampler_named(settings.sampler),
         resource=resource,
         shutdown_on_exit=False,
         active_span_processor=HomeSpanProcessors(),
-        id_generator=_value(plan.id_generator) or components.id_generator_named(settings.id_generator),
+        id_generator=value(plan.id_generator) or components.id_generator_named(settings.id_generator),
     )
 
 
@@ -133,7 +133,7 @@ def _meter_provider(plan: Plan, resource: Resource, readers: Sequence[MetricRead
         resource=resource,
         shutdown_on_exit=False,
         exemplar_filter=_EXEMPLAR_FILTERS[plan.settings.exemplar_filter](),
-        views=_value(plan.views) or (),
+        views=value(plan.views) or (),
     )
 
 
@@ -173,7 +173,7 @@ def _made(generation: Generation, given: Sequence[Any]) -> list[Any]:
     """Return the processors of this process: one that was made for it ends with it, one that was given is only borrowed."""
     made = []
     for each in given:
-        processor = _value(each)
+        processor = value(each)
         (generation.borrowed if processor is each else generation.guests).append(processor)
         made.append(processor)
     return made
@@ -297,8 +297,3 @@ def _look_after_the_spool(generation: Generation, writer: Writer) -> None:
 
     outbox.chores = chores
     outbox.chores_due = 0.0  # what the dead left goes before what this process records
-
-
-def _value(given: Any) -> Any:
-    """Return what the user gave, or what the factory that the user gave makes for this process."""
-    return given() if callable(given) and not isinstance(given, SpanProcessor) else given

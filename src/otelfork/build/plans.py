@@ -142,3 +142,8 @@ def _membership(service_name: str | None, resource: Any) -> Membership:
     given = getattr(resource, "attributes", resource if isinstance(resource, Mapping) else {})
     named = service_name or given.get("service.name") or service(Environment()).get("service.name")
     return Membership.find(str(named or "unknown_service"))
+
+
+def value(given: Any) -> Any:
+    """Return what the user gave, or what the factory that the user gave makes for this process."""
+    return given() if callable(given) and not isinstance(given, SpanProcessor) else given

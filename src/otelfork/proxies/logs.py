@@ -38,8 +38,13 @@ class ProxyLogger(Follower[api.Logger], api.Logger):
 class ProxyLoggerProvider(sdk.LoggerProvider):
     """Stands in the global seat. The SDK's constructor is not called (see `ProxyTracerProvider`)."""
 
-    def __init__(self, add_log_record_processor: Callable[[sdk.LogRecordProcessor], None]) -> None:
+    def __init__(
+        self,
+        add_log_record_processor: Callable[[sdk.LogRecordProcessor], None],
+        glance: Callable[[], Any] = lambda: None,
+    ) -> None:
         self._add = add_log_record_processor
+        self._glance = glance
 
     def get_logger(
         self, name: str, version: str | None = None, schema_url: str | None = None, attributes: Any = None
@@ -50,7 +55,7 @@ class ProxyLoggerProvider(sdk.LoggerProvider):
     @property
     def resource(self) -> Resource:
         """The resource of this process."""
-        return getattr(providers().logger_provider, "resource", None) or Resource.get_empty()
+        return getattr(self._glance() or providers().logger_provider, "resource", None) or Resource.get_empty()
 
     def add_log_record_processor(self, log_record_processor: sdk.LogRecordProcessor) -> None:
         """Add a processor here, and in children where it exports nothing (see `otelfork.configure`)."""

@@ -69,8 +69,11 @@ class ProxyTracerProvider(sdk.TracerProvider):
     The SDK's constructor is not called: it would register an at-fork hook and an exit handler for an object without state.
     """
 
-    def __init__(self, add_span_processor: Callable[[sdk.SpanProcessor], None]) -> None:
+    def __init__(
+        self, add_span_processor: Callable[[sdk.SpanProcessor], None], glance: Callable[[], Any] = lambda: None
+    ) -> None:
         self._add = add_span_processor
+        self._glance = glance
         self._proxies: dict[Any, ProxyTracer] = {}
 
     def get_tracer(
@@ -96,17 +99,23 @@ class ProxyTracerProvider(sdk.TracerProvider):
     @property
     def resource(self) -> Resource:
         """The resource of this process."""
-        return getattr(providers().tracer_provider, "resource", None) or Resource.get_empty()
+        return self._seen("resource") or Resource.get_empty()
 
     @property
     def sampler(self) -> Sampler | None:  # type: ignore[override]
         """The sampler of this process."""
-        return getattr(providers().tracer_provider, "sampler", None)
+        sampler: Sampler | None = self._seen("sampler")
+        return sampler
 
     @property
     def id_generator(self) -> IdGenerator | None:  # type: ignore[override]
         """The id generator of this process."""
-        return getattr(providers().tracer_provider, "id_generator", None)
+        generator: IdGenerator | None = self._seen("id_generator")
+        return generator
+
+    def _seen(self, name: str) -> Any:
+        """Return an attribute of this process's provider, without building one for it."""
+        return getattr(self._glance() or providers().tracer_provider, name, None)
 
     def add_span_processor(self, span_processor: sdk.SpanProcessor) -> None:
         """Add a processor here, and in children where it exports nothing (see `otelfork.configure`)."""
