@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import format_trace_id, get_current_span
 
 from otelfork import exits, forks, logs, system
-from otelfork.build import pipelines, plans, seats
+from otelfork.build import components, pipelines, plans, seats
 from otelfork.build.generation import Generation
 from otelfork.build.glance import Glance
 from otelfork.build.guests import Guests
@@ -31,7 +31,7 @@ from otelfork.proxies import ProxyLoggerProvider, ProxyMeterProvider, ProxyTrace
 from otelfork.settings import SIGNALS, Settings, SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.logging import LogSettings
-from otelfork.settings.run import RunSettings, refused
+from otelfork.settings.run import RunSettings, announce_refusal, refused
 
 if TYPE_CHECKING:
     from otelfork.prometheus.page import Page
@@ -107,6 +107,7 @@ class _Bootstrap:
             self.build = self.build if pending is None else pending()
         except SettingsError as error:
             complain(error)
+            announce_refusal(str(error))
         return self.build is not None
 
     def first_use(self) -> Generation | None:
@@ -257,6 +258,8 @@ def put_off() -> bool:
         settings = Settings.read()
         if settings.disabled:
             return False
+        components.check(settings)
+        exporters.check(settings)
         logs.install()
         _bootstrap.install(settings, None)
         _bootstrap.pending = lambda: _of_environment(settings)

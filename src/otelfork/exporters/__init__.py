@@ -35,6 +35,18 @@ def factories(settings: Settings) -> dict[str, list[Factory]]:
     return {signal: [_factory(signal, name, settings) for name in _pushed(settings, signal)] for signal in SIGNALS}
 
 
+def check(settings: Settings) -> None:
+    """Check the names of exporters without importing one.
+
+    Raises:
+        SettingsError: a name is unknown.
+    """
+    for signal in SIGNALS:
+        for name in _pushed(settings, signal):
+            if name not in _OURS:
+                _entry_point(signal, name)
+
+
 def _pushed(settings: Settings, signal: str) -> list[str]:
     return [name for name in settings.exporters[signal] if (signal, name) != ("metrics", PULLED)]
 
@@ -50,12 +62,16 @@ def _factory(signal: str, name: str, settings: Settings) -> Factory:
                 f"the extra to be installed: pip install 'otelfork[{name}]' ({error})",
             ) from error
         return make
+    loaded: Factory = _entry_point(signal, name).load()
+    return loaded
+
+
+def _entry_point(signal: str, name: str) -> metadata.EntryPoint:
     found = tuple(metadata.entry_points(group=f"opentelemetry_{signal}_exporter", name=name))
     if not found:
         known = sorted({*_OURS, "none", *([PULLED] if signal == "metrics" else [])})
         raise SettingsError(_variable(signal), name, f"one of {', '.join(known)}, or an installed exporter's name")
-    loaded: Factory = found[0].load()
-    return loaded
+    return found[0]
 
 
 def _variable(signal: str) -> str:
