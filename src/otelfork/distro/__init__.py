@@ -27,7 +27,7 @@ _logger = logging.getLogger("otelfork")
 
 
 def start() -> bool:
-    """Install the telemetry of the environment; tell whether there is any. Idempotent.
+    """Install the telemetry of the environment; tell whether there is any. Idempotent; never raises.
 
     A setting that cannot be used is said once by all processes of a server, and the program runs on untraced.
     """
@@ -37,6 +37,9 @@ def start() -> bool:
     except SettingsError as error:
         bootstrap.complain(error)
         announce_refusal(str(error))
+        return False
+    except Exception:
+        _logger.exception("telemetry could not be started; the program runs on untraced")
         return False
     # Spawned workers come here before they know whose children they are.
     announce_run(runs.origin())
@@ -53,7 +56,7 @@ def attach() -> None:
         if start():
             registry.attach(disabled=disabled_instrumentations())
     except Exception:
-        _logger.exception("telemetry could not be started; the program runs on untraced")
+        _logger.exception("servers cannot be attached to; what they load runs on untraced")
 
 
 def initialize() -> None:

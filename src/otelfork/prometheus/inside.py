@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -31,6 +30,8 @@ async def answer_asgi(page: Page | None, scope: dict[str, Any], send: Callable[[
     method = scope["method"]
     given = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
     asked = (page, method, given.get(b"accept", ""), given.get(b"accept-encoding", ""))
+    # Here: a WSGI worker does without, and `ssl`, which comes with it, is imported after gevent's patch.
+    import asyncio
 
     try:
         loop = asyncio.get_running_loop()
