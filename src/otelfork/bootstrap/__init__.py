@@ -148,7 +148,8 @@ def check() -> None:
 def put_off() -> bool:
     """Take the free global seats now, and plan the telemetry of the environment with the application or at the first use.
 
-    For zero code: libraries find our providers from the beginning, and exporters import `ssl`, which gevent has to patch first.
+    For zero code: libraries find our providers from the beginning, and exporters' libraries take names out of `ssl`, which gevent
+    has to patch first.
 
     Returns:
         Whether there is telemetry.
