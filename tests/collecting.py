@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class Collector:
     """What was posted so far. `answers` are the statuses of the next requests; after them each gets the last one's."""
 
     port: int = 0
+    scheme: str = "http"
     posted: list[Posted] = field(default_factory=list)
     answers: list[int] = field(default_factory=lambda: [202])
     headers: dict[str, str] = field(default_factory=dict)
@@ -40,13 +42,13 @@ class Collector:
 
     def url(self, path: str) -> str:
         """Return the address of a path."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
 
 @contextmanager
-def collecting(*answers: int, **headers: str) -> Iterator[Collector]:
+def collecting(*answers: int, tls: ssl.SSLContext | None = None, **headers: str) -> Iterator[Collector]:
     """Run a collector for the time of the block, with the statuses and headers of its answers."""
-    collector = Collector(answers=list(answers) or [202], headers=headers)
+    collector = Collector(answers=list(answers) or [202], headers=headers, scheme="http" if tls is None else "https")
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,6 +69,8 @@ def collecting(*answers: int, **headers: str) -> Iterator[Collector]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     collector.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

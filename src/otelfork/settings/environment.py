@@ -92,6 +92,18 @@ class Environment:
             return default
         return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
 
+    def file(self, name: str) -> str:
+        """Return the path of a file that can be read, or ""."""
+
+        def convert(value: str) -> str:
+            try:
+                with open(value, "rb"):  # noqa: PTH123 - what is asked is whether it opens
+                    return value
+            except OSError:
+                raise ValueError from None
+
+        return self._converted(name, convert, "", "the path of a file that this process can read")
+
     def is_set(self, *names: str) -> bool:
         """Tell whether any of `names` has a value that is not blank."""
         return any(self.text(name) for name in names)

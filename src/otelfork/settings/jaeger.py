@@ -19,13 +19,15 @@ class JaegerSettings:
     user: str = ""
     password: str = field(default="", repr=False)
     timeout: float = 10.0
+    certificate: str = ""
+    """The file of the authority that the collector's certificate is of; "" is one that the machine knows."""
 
     @classmethod
     def read(cls, environment: Environment | None = None) -> JaegerSettings:
         """Read and check the environment.
 
         Raises:
-            SettingsError: the endpoint is no address, or the timeout no number.
+            SettingsError: the endpoint is no address, the timeout no number, or the certificate no file.
         """
         env = environment or Environment()
         endpoint = env.text(ENDPOINT, default=DEFAULT_ENDPOINT)
@@ -37,4 +39,5 @@ class JaegerSettings:
             user=env.text("OTEL_EXPORTER_JAEGER_USER"),
             password=env.text("OTEL_EXPORTER_JAEGER_PASSWORD"),
             timeout=env.number("OTEL_EXPORTER_JAEGER_TIMEOUT", 10.0),
+            certificate=env.file("OTEL_EXPORTER_JAEGER_CERTIFICATE"),
         )

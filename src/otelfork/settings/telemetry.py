@@ -164,6 +164,8 @@ def _check(env: Environment) -> None:
         _endpoint(env, name)
     for signal in ("", "TRACES_", "METRICS_", "LOGS_"):
         env.choice(f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION", choices=("none", "gzip", "deflate"), default="none")
+        for part in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
+            env.file(f"OTEL_EXPORTER_OTLP_{signal}{part}")
 
 
 def _endpoint(env: Environment, name: str) -> None:

@@ -12,11 +12,13 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import requests
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otelfork.delivery.outcome import watched
 from otelfork.exporters import Factory
 from otelfork.exporters.jaeger import structs, translate
 from otelfork.exporters.session import new_session
@@ -51,16 +53,35 @@ class JaegerExporter(SpanExporter):
         self._settings = settings
         self._auth = (settings.user, settings.password) if settings.user else None
         self._closed = threading.Event()
-        self._session = new_session()
+        self._session = self._new_session()
         self._pid = os.getpid()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send the spans, with retries until the timeout; SUCCESS if the collector took all of them."""
+        """Send the spans; SUCCESS if the collector took all of them.
+
+        Tries again until the timeout, unless a stream watches that does (see `session`).
+
+        Raises:
+            Undelivered: a stream watches, and there was no answer.
+        """
         deadline = time.monotonic() + self._settings.timeout
         made = translate.batches(spans)
-        whole = sum(len(batch.spans) for batch in made) == len(spans)
-        sent = [self._send(structs.encode(batch), deadline) for batch in made]
-        return SpanExportResult.SUCCESS if whole and all(sent) else SpanExportResult.FAILURE
+        delivered = True
+        for batch in made:
+            taken, passing = self._send(structs.encode(batch), deadline)
+            if passing:
+                return SpanExportResult.FAILURE  # all of it is sent again; what follows would hide that
+            delivered = delivered and taken
+        return SpanExportResult.SUCCESS if delivered and self._whole(made, len(spans)) else SpanExportResult.FAILURE
+
+    def _whole(self, made: Sequence[Any], spans: int) -> bool:
+        """Tell whether all spans were sent; a stream that watches is told how many were not, and counts them alone."""
+        missing = spans - sum(len(batch.spans) for batch in made)
+        result = watched()
+        if not missing or result is None:
+            return not missing
+        result.rejected, result.message = missing, "spans that cannot be said in Jaeger's words"
+        return True
 
     def shutdown(self) -> None:
         """Stop: a retry that waits gives up."""
@@ -71,19 +92,20 @@ class JaegerExporter(SpanExporter):
         """Nothing is kept here."""
         return True
 
-    def _send(self, body: bytes, deadline: float) -> bool:
+    def _send(self, body: bytes, deadline: float) -> tuple[bool, bool]:
+        """Send until it is taken; return whether it was, and if not, whether that may pass."""
         pause = _FIRST_PAUSE_SECONDS
         while not self._closed.is_set():
             retry_after, problem = self._post(body, max(0.001, deadline - time.monotonic()))
             if not problem:
-                return True
+                return True, False
             wait = max(retry_after, pause * random.uniform(0.8, 1.2))  # noqa: S311 - to spread retries
             if retry_after < 0 or time.monotonic() + wait >= deadline:
                 _logger.error("%s does not take the spans: %s", self._settings.endpoint, problem)
-                return False
+                return False, retry_after >= 0
             self._closed.wait(wait)
             pause *= 2
-        return False
+        return False, True
 
     def _post(self, body: bytes, timeout: float) -> tuple[float, str]:
         """Send once; return the seconds to wait at least before the next try (negative: never), and what went wrong."""
@@ -110,5 +132,10 @@ class JaegerExporter(SpanExporter):
     def _own_session(self) -> requests.Session:
         if self._pid != os.getpid():
             _kept.append(self._session)
-            self._session, self._pid = new_session(), os.getpid()
+            self._session, self._pid = self._new_session(), os.getpid()
         return self._session
+
+    def _new_session(self) -> requests.Session:
+        session = new_session()
+        session.verify = self._settings.certificate or True
+        return session
