@@ -20,6 +20,8 @@ from otelfork.receiver.records import ReceivedLog
 GUNICORN = ("{python}", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "3", "--access-logfile", "-")
 UVICORN_WORKER = ("--worker-class", "uvicorn_worker.UvicornWorker")
 UWSGI = ("{uwsgi}", "--http-socket", "127.0.0.1:{port}", "--master", "--processes", "3", "--enable-threads")
+HYPERCORN = ("{python}", "-m", "hypercorn", "--bind", "127.0.0.1:{port}", "--workers", "2")
+GRANIAN = ("{python}", "-m", "granian", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2", "--access-log")
 ROWS = {
     "gunicorn --preload": ((*GUNICORN, "--preload", "logging_wsgi:app"), "gunicorn.access"),
     "gunicorn": ((*GUNICORN, "logging_wsgi:app"), "gunicorn.access"),
@@ -39,6 +41,12 @@ ROWS = {
         ("{python}", "-m", "uvicorn", "--port", "{port}", "--workers", "2", "logging_asgi:app"),
         "uvicorn.access",
     ),
+    "hypercorn": (
+        (*HYPERCORN, "--access-logfile", "-", "--error-logfile", "-", "logging_asgi:app"),
+        "hypercorn.access",
+    ),
+    "granian asgi": ((*GRANIAN, "--interface", "asgi", "logging_asgi:app"), "granian.access"),
+    "granian wsgi": ((*GRANIAN, "--interface", "wsgi", "logging_wsgi:app"), "granian.access"),
     "uwsgi": ((*UWSGI, "--die-on-term", "--need-app", "--module", "logging_wsgi:app"), ""),
 }
 FAST = ("gunicorn --preload", "uvicorn --workers")
@@ -86,6 +94,10 @@ def test_each_line_leaves_once_in_its_request_s_trace(name: str, receiver: Recei
     assert expected == of(logs, "shop"), server.output[-3000:]
     if access:
         assert expected == [one for one in of(logs, access) if one[0] != failed], server.output[-3000:]
+    if name.startswith("granian"):
+        # Its Rust side prints the stack as text, on a thread of its own.
+        assert 1 == sum("ValueError: boom" in str(log.body) for log in logs if log.scope.name.startswith("_granian"))
+    elif access:
         errors = [log for log in logs if log.attributes.get("exception.message") == "boom"]
         assert [(failed, "ValueError")] == [(log.trace_id, log.attributes["exception.type"]) for log in errors]
 

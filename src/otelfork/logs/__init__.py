@@ -23,6 +23,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
 from otelfork import forks
+from otelfork.logs import afterwards
 from otelfork.logs import records as logrecords
 from otelfork.proxies.logs import ProxyLogger
 from otelfork.request import hooks
@@ -51,6 +52,8 @@ class _Capture:
     def __init__(self) -> None:
         self.on = False
         self.explicit = False
+        self.level = 0
+        """The lowest level of what is taken."""
         self._pid = os.getpid()
         self._held: deque[tuple[str, LogRecord]] = deque(maxlen=HELD)
         self._loggers: dict[str, ProxyLogger] = {}
@@ -61,7 +64,7 @@ class _Capture:
         # A record of another process, inherited or sent here by a QueueHandler, is told by that process.
         if not self.on or record.process not in {None, os.getpid()} or _named(record.name, _OURS):
             return
-        if self._here.busy or suppressed() or not _heard(logger):
+        if record.levelno < self.level or self._here.busy or suppressed() or not _heard(logger):
             return
         self._here.busy = True
         try:
@@ -139,7 +142,11 @@ def install(*, explicit: bool = False, service_name: str | None = None) -> None:
         _set_level(settings.level)
     if settings.correlation:
         _correlate(service_name or settings.service_name)
-    _capture.on, _capture.explicit = settings.capture, explicit
+        afterwards.watch()
+    if settings.format:
+        # Does nothing where the root logger has a handler already: who sets up logging before us has the last word.
+        logging.basicConfig(format=settings.format, level=settings.level or logging.INFO)
+    _capture.on, _capture.explicit, _capture.level = settings.capture, explicit, settings.exported
     if settings.capture and "capture" not in _installed:
         _installed.add("capture")
         logging.Logger.callHandlers = _taking_call_handlers  # type: ignore[method-assign]

@@ -15,6 +15,7 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
+from otelfork.logs import afterwards
 from otelfork.request.exchange import MARK, Exchange
 
 CORRELATION = ("otelTraceID", "otelSpanID", "otelTraceSampled", "otelServiceName")
@@ -68,15 +69,17 @@ def request_context(record: logging.LogRecord) -> Context | None:
     exchange = arguments.get(_ACCESS_LOG) if isinstance(arguments, Mapping) else None
     if exchange is None and record.exc_info:
         exchange = _exchange_of(record.exc_info[2])
+    if exchange is None:
+        exchange = afterwards.exchange_of(record)
     return exchange.context if isinstance(exchange, Exchange) else None
 
 
 def _exchange_of(step: Any) -> Any:
     while step is not None:
         if str(step.tb_frame.f_globals.get("__package__")).partition(".")[0] == _OURS:
-            found = step.tb_frame.f_locals.get("exchange")
-            if isinstance(found, Exchange):
-                return found
+            for found in step.tb_frame.f_locals.values():
+                if isinstance(found, Exchange):
+                    return found
         step = step.tb_next
     return None
 

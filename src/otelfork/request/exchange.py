@@ -6,7 +6,7 @@ environ nor scope.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns, time_ns
 from typing import Any, TypeAlias
 
@@ -33,6 +33,8 @@ DISCONNECT = "client_disconnect"
 """`error.type` of a request whose client left before the response was complete."""
 INCOMPLETE = "incomplete_response"
 """`error.type` of a request that the application ended without a complete response."""
+noticed: Callable[[Exchange], object] | None = None
+"""Called with each exchange that begins, where somebody wants to know (see `logs.afterwards`)."""
 
 MOST_CAPTURED = 16
 """With more captured headers a span is the SDK's own, which counts its attributes."""
@@ -119,6 +121,8 @@ class Exchange:
         else:
             begun()
         self.ended = False
+        if noticed is not None:
+            noticed(self)
 
     def _begin_generally(
         self,
