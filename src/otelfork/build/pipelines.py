@@ -90,6 +90,8 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         figures.observe_missed(generation.meter_provider.get_meter(SCOPE), lambda: board.missed)
         for reader in readers:
             reader.beside = ServerMetrics(board, resource.detected, delta=settings.temporality == "delta")
+        if page is not None:
+            page.beside = ServerMetrics(board, resource.detected, delta=False)
     if writer is not None:
         _look_after_the_spool(generation, writer)
     return generation

@@ -7,7 +7,7 @@ Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility".
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
@@ -17,12 +17,12 @@ from opentelemetry.sdk.metrics.export import (
     Gauge,
     Histogram,
     Metric,
-    MetricsData,
+    ResourceMetrics,
     Sum,
 )
 
 from otelfork.prometheus import exponential, families, naming
-from otelfork.prometheus.families import COUNTER, EXPONENTIAL, GAUGE, HISTOGRAM, Families, Family, Value
+from otelfork.prometheus.families import COUNTER, EXPONENTIAL, GAUGE, HISTOGRAM, Families, Family
 
 _logger = logging.getLogger("otelfork")
 WORKER = "worker_id"
@@ -49,22 +49,28 @@ class Conversion:
         self._streams: dict[Any, _Stream | None] = {}
         self._refused: set[str] = set()
 
-    def families(self, data: MetricsData) -> Families:
-        """Return the families of a collection."""
+    def families(self, collected: Iterable[ResourceMetrics], *, whole: bool = False) -> Families:
+        """Return the families of a collection.
+
+        Args:
+            collected: what was collected.
+            whole: whether its figures are those of the whole server, of which each process that tells them knows the same.
+        """
         found: Families = {}
-        for resource in data.resource_metrics:
+        for resource in collected:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
-                    stream = self._stream(scope.scope, metric)
+                    stream = self._stream(scope.scope, metric, whole=whole)
                     if stream is not None and self._fits(found, stream):
                         families.merge(found, {stream.name: stream.family(metric)})
         return found
 
-    def _stream(self, scope: Any, metric: Metric) -> _Stream | None:
-        key = (scope, metric.name, metric.unit, type(metric.data))
+    def _stream(self, scope: Any, metric: Metric, *, whole: bool) -> _Stream | None:
+        key = (scope, metric.name, metric.unit, type(metric.data), whole)
         if key not in self._streams:
             kind, mode = _kind(metric.data)
-            self._streams[key] = self._new_stream(scope, metric, kind, self._mode(metric.name, mode)) if kind else None
+            mode = "max" if whole else self._mode(metric.name, mode)
+            self._streams[key] = self._new_stream(scope, metric, kind, mode) if kind else None
         return self._streams[key]
 
     def _new_stream(self, scope: Any, metric: Metric, kind: str, mode: str) -> _Stream:
@@ -115,19 +121,26 @@ class _Stream:
         self._keys: dict[int, tuple[Any, str]] = {}
         """The keys of series by the identity of their attributes, which are kept alive with them."""
         self._exemplars: dict[str, list[Any]] = {}
-        self._value = {HISTOGRAM: self._histogram, EXPONENTIAL: self._exponential}.get(kind, self._number)
+        self._value = _VALUES.get(kind, _number)
 
     def family(self, metric: Metric) -> Family:
         """Return the series of a collection."""
-        family = Family(self.kind, self._unit, metric.description or "", self._mode)
-        series = family.series
+        found: Families = {self.name: self._empty(metric)}
+        family = found[self.name]
         for point in metric.data.data_points:
-            key = self._key(point.attributes)
-            if key in series:  # attributes that differ only in what Prometheus cannot tell apart
-                families.merge({self.name: family}, {self.name: _alone(family, key, self._value(key, point))})
+            key, value = self._key(point.attributes), self._value(point)
+            if key in family.series:  # attributes that differ only in what Prometheus cannot tell apart
+                again = self._empty(metric)
+                again.series[key] = value
+                families.merge(found, {self.name: again})
             else:
-                series[key] = self._value(key, point)
+                family.series[key] = value
+            self._keep(key, value, point)
+        family.exemplars = {key: self._exemplars[key] for key in self._exemplars.keys() & family.series.keys()}
         return family
+
+    def _empty(self, metric: Metric) -> Family:
+        return Family(self.kind, self._unit, metric.description or "", self._mode)
 
     def _key(self, attributes: Any) -> str:
         known = self._keys.get(id(attributes))
@@ -138,29 +151,31 @@ class _Stream:
             known = self._keys[id(attributes)] = attributes, families.key_of({**given, **self._labels})
         return known[1]
 
-    def _number(self, key: str, point: Any) -> Value:
-        return [point.value, self._kept(key, point, ()) if self.kind == COUNTER else []]
-
-    def _histogram(self, key: str, point: Any) -> Value:
-        bounds = list(point.explicit_bounds)
-        return [point.sum, bounds, list(point.bucket_counts), self._kept(key, point, bounds)]
-
-    def _exponential(self, key: str, point: Any) -> Value:
-        sides = [[side.offset, list(side.bucket_counts)] for side in (point.positive, point.negative)]
-        value = [point.sum, point.scale, point.zero_count, *sides, []]
-        value[5] = self._kept(key, point, exponential.classic(value)[0])
-        return value
-
-    def _kept(self, key: str, point: Any, bounds: Sequence[float]) -> list[Any]:
-        """Return the latest exemplar of each bucket, of this collection and those before."""
-        fresh = [_exemplar(exemplar) for exemplar in point.exemplars]
-        if fresh:
-            self._exemplars[key] = families.latest([*self._exemplars.get(key, ()), *fresh], bounds)
-        return self._exemplars.get(key, [])
+    def _keep(self, key: str, value: Any, point: Any) -> None:
+        """Keep the latest exemplar of each bucket, of this collection and those before."""
+        if self.kind == GAUGE or not point.exemplars:
+            return
+        bounds: Sequence[float] = ()
+        if self.kind != COUNTER:
+            bounds = value[1] if self.kind == HISTOGRAM else exponential.classic(value)[0]
+        known = self._exemplars.get(key, ())
+        self._exemplars[key] = families.latest([*known, *map(_exemplar, point.exemplars)], bounds)
 
 
-def _alone(family: Family, key: str, value: Value) -> Family:
-    return Family(family.kind, family.unit, family.help, family.mode, {key: value})
+def _number(point: Any) -> Any:
+    return point.value
+
+
+def _histogram(point: Any) -> list[Any]:
+    return [point.sum, list(point.explicit_bounds), list(point.bucket_counts)]
+
+
+def _exponential(point: Any) -> list[Any]:
+    sides = [[side.offset, list(side.bucket_counts)] for side in (point.positive, point.negative)]
+    return [point.sum, point.scale, point.zero_count, *sides]
+
+
+_VALUES: Mapping[str, Callable[[Any], Any]] = {HISTOGRAM: _histogram, EXPONENTIAL: _exponential}
 
 
 def _exemplar(exemplar: Any) -> list[Any]:

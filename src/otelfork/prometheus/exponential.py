@@ -15,22 +15,19 @@ FINEST = 1
 """The finest scale that is shown: two buckets for each doubling."""
 
 
-def join(found: list[Any], other: list[Any]) -> None:
-    """Add another histogram (see `families`) to the one found."""
-    scale = min(found[1], other[1])
-    found[3:5] = [
-        _added(_downscaled(one, found[1] - scale), _downscaled(another, other[1] - scale))
-        for one, another in zip(found[3:5], other[3:5], strict=True)
+def joined(one: list[Any], other: list[Any]) -> list[Any]:
+    """Return the sum of two histograms (see `families`)."""
+    scale = min(one[1], other[1])
+    sides = [
+        _added(_downscaled(left, one[1] - scale), _downscaled(right, other[1] - scale))
+        for left, right in zip(one[3:], other[3:], strict=True)
     ]
-    found[0] += other[0]
-    found[1] = scale
-    found[2] += other[2]
-    found[5] = sorted([*found[5], *other[5]], key=lambda exemplar: exemplar[1])[-10:]
+    return [one[0] + other[0], scale, one[2] + other[2], *sides]
 
 
 def classic(value: list[Any]) -> tuple[list[float], list[int], int | float]:
     """Return the upper bounds in order, the cumulative counts (one more, for +Inf), and the sum."""
-    total, scale, zeros, positive, negative, _ = value
+    total, scale, zeros, positive, negative = value
     coarser = max(0, scale - FINEST)
     step = 2.0**2.0 ** -(scale - coarser)
     below, above = _downscaled(negative, coarser), _downscaled(positive, coarser)

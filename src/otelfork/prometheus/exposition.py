@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -23,7 +23,6 @@ from otelfork.prometheus.families import (
     HISTOGRAM,
     Families,
     Family,
-    Value,
     labels_in,
     latest,
 )
@@ -73,33 +72,37 @@ def _metric(name: str, family: Family) -> Metric:
     metric = Metric(name, family.help, "histogram" if family.kind == EXPONENTIAL else family.kind, family.unit)
     add = _ADDERS[family.kind]
     for key in sorted(family.series):
-        add(metric, labels_in(key), family.series[key])
+        add(metric, labels_in(key), family.series[key], family.exemplars.get(key, ()))
     return metric
 
 
-def _add_counter(metric: Metric, labels: dict[str, str], value: Value) -> None:
-    newest = latest(value[1], ())
-    metric.add_sample(f"{metric.name}_total", labels, value[0], exemplar=_shown(newest[0]) if newest else None)
+def _add_counter(metric: Metric, labels: dict[str, str], value: Any, exemplars: Sequence[Any]) -> None:
+    newest = latest(exemplars, ())
+    metric.add_sample(f"{metric.name}_total", labels, value, exemplar=_shown(newest[0]) if newest else None)
 
 
-def _add_gauge(metric: Metric, labels: dict[str, str], value: Value) -> None:
-    metric.add_sample(metric.name, labels, value[0])
+def _add_gauge(metric: Metric, labels: dict[str, str], value: Any, _: Sequence[Any]) -> None:
+    metric.add_sample(metric.name, labels, value)
 
 
-def _add_histogram(metric: Metric, labels: dict[str, str], value: Value) -> None:
-    total, bounds, counts, exemplars = value
+def _add_histogram(metric: Metric, labels: dict[str, str], value: Any, exemplars: Sequence[Any]) -> None:
+    total, bounds, counts = value
     _add_buckets(metric, labels, bounds, list(accumulate(counts)), total, exemplars)
 
 
-def _add_exponential(metric: Metric, labels: dict[str, str], value: Value) -> None:
-    bounds, counts, total = exponential.classic(value)
-    _add_buckets(metric, labels, bounds, counts, total, value[5])
+def _add_exponential(metric: Metric, labels: dict[str, str], value: Any, exemplars: Sequence[Any]) -> None:
+    _add_buckets(metric, labels, *exponential.classic(value), exemplars)
 
 
 def _add_buckets(  # noqa: PLR0917
-    metric: Metric, labels: dict[str, str], bounds: list[float], counts: list[int], total: float, exemplars: list[Any]
+    metric: Metric,
+    labels: dict[str, str],
+    bounds: list[float],
+    counts: list[int],
+    total: float,
+    exemplars: Sequence[Any],
 ) -> None:
-    shown = {bisect_left(bounds, each[0]): _shown(each) for each in latest(exemplars, bounds)} if exemplars else {}
+    shown = {bisect_left(bounds, each[0]): _shown(each) for each in latest(exemplars, bounds)}
     for position, count in enumerate(counts):
         bound = _number_text(bounds[position]) if position < len(bounds) else "+Inf"
         metric.add_sample(f"{metric.name}_bucket", {**labels, "le": bound}, count, exemplar=shown.get(position))
@@ -117,7 +120,7 @@ def _shown(exemplar: list[Any]) -> Exemplar:
     return Exemplar(labels, value, seconds)
 
 
-_ADDERS: dict[str, Callable[[Metric, dict[str, str], Value], None]] = {
+_ADDERS: dict[str, Callable[[Metric, dict[str, str], Any, Sequence[Any]], None]] = {
     COUNTER: _add_counter,
     GAUGE: _add_gauge,
     HISTOGRAM: _add_histogram,

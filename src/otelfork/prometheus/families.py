@@ -1,29 +1,30 @@
 """Families of series, as they stand in a slot's file and on the merged page, and how those of several processes become one.
 
-A series is keyed by the JSON text of its labels in order, so that merging compares strings and parses nothing. The values are
-lists, as JSON has them:
+A series is keyed by the JSON text of its labels in order, so that merging compares strings and parses nothing. Its value is, as
+JSON has it:
 
 | kind | value |
-| counter, gauge | [number, exemplars] |
-| histogram | [sum, bounds, counts, exemplars] |
-| exponential | [sum, scale, zeros, [offset, counts], [offset, counts] of the negative, exemplars] |
+|---|---|
+| counter, gauge | number |
+| histogram | [sum, bounds, counts] |
+| exponential | [sum, scale, zeros, [offset, counts], [offset, counts] of the negative] |
 
-An exemplar is [value, seconds, labels]; there is at most one in a bucket. It knows neither the SDK nor prometheus_client.
+An exemplar is [value, seconds, labels]; there is at most one in a bucket. This module knows neither the SDK nor prometheus_client.
 """
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any, TypeAlias
 
 from otelfork.prometheus import exponential
 
 COUNTER, GAUGE, HISTOGRAM, EXPONENTIAL = "counter", "gauge", "histogram", "exponential"
-Value: TypeAlias = "list[Any]"
-_NUMBERS: Mapping[str, Callable[[Any, Any], Any]] = {"max": max, "min": min}
+_MOST_EXEMPLARS = 16
 
 
 @dataclass(slots=True)
@@ -34,8 +35,11 @@ class Family:
     unit: str
     help: str
     mode: str = "sum"
-    """`sum`, `max` or `min`. What is shown for each worker has the worker among its labels."""
-    series: dict[str, Value] = field(default_factory=dict)
+    """`sum`, `max` or `min`; of histograms `max` is the one with more in it, where each process knows the whole. What is shown
+    for each worker has the worker among its labels."""
+    series: dict[str, Any] = field(default_factory=dict)
+    exemplars: dict[str, list[Any]] = field(default_factory=dict)
+    """Of the series that have any."""
 
 
 Families: TypeAlias = "dict[str, Family]"
@@ -52,10 +56,10 @@ def labels_in(key: str) -> dict[str, str]:
 
 
 def merge(into: Families, others: Families, *, departed: bool = False) -> None:
-    """Add what other processes have counted. `others` may be used up: its lists may become those of `into`.
+    """Add what other processes have counted. Values are replaced and never changed: both may share them.
 
     Args:
-        into: what is added to.
+        into: what is added to; families of `others` may become its own.
         others: what is added.
         departed: whether the others are gone: what they counted stays, what they showed of a moment does not.
     """
@@ -79,66 +83,52 @@ def continued(past: Families, own: Families) -> Families:
     for name, family in past.items():
         now = own.get(name, family)
         if now.kind == family.kind:
-            series = {key: [*value] for key, value in family.series.items()}
-            total[name] = Family(now.kind, now.unit, now.help, now.mode, series)
+            total[name] = Family(now.kind, now.unit, now.help, now.mode, {**family.series}, {**family.exemplars})
     merge(total, own)
     return total
 
 
 def _join(ours: Family, theirs: Family) -> None:
-    join = _joiner(ours)
-    mine = ours.series
+    join, mine = _joiner(ours), ours.series
     for key, value in theirs.series.items():
         found = mine.get(key)
-        if found is None:
-            mine[key] = value
-        else:
-            join(found, value)
+        mine[key] = value if found is None else join(found, value)
+    for key, exemplars in theirs.exemplars.items():
+        more = [*ours.exemplars.get(key, ()), *exemplars]
+        bounds: Sequence[float] = ours.series[key][1] if ours.kind == HISTOGRAM else ()
+        ours.exemplars[key] = recent(more) if ours.kind == EXPONENTIAL else latest(more, bounds)
 
 
-def _joiner(family: Family) -> Callable[[Value, Value], None]:
+def _joiner(family: Family) -> Callable[[Any, Any], Any]:
     if family.kind == HISTOGRAM:
-        return _join_histograms
+        return _fuller if family.mode == "max" else _sum_of_histograms
     if family.kind == EXPONENTIAL:
-        return exponential.join
-    combine = _NUMBERS.get(family.mode)
-    return _add_numbers if combine is None else _chooser(combine)
+        return exponential.joined
+    choices: Mapping[str, Callable[[Any, Any], Any]] = {"max": max, "min": min}
+    return choices.get(family.mode, add)
 
 
-def _add_numbers(found: Value, other: Value) -> None:
-    found[0] += other[0]
-    if other[1]:
-        found[1] = latest([*found[1], *other[1]], ())
-
-
-def _chooser(combine: Callable[[Any, Any], Any]) -> Callable[[Value, Value], None]:
-    def choose(found: Value, other: Value) -> None:
-        found[0] = combine(found[0], other[0])
-
-    return choose
-
-
-def _join_histograms(found: Value, other: Value) -> None:
-    if found[1] != other[1]:
+def _sum_of_histograms(one: list[Any], other: list[Any]) -> list[Any]:
+    if one[1] != other[1]:
         # Workers of two releases: the bounds that both have are exact, the others cannot be told.
-        common = sorted(set(found[1]) & set(other[1]))
-        found[2] = _coarser(found[1], found[2], common)
-        other = [other[0], common, _coarser(other[1], other[2], common), other[3]]
-        found[1] = common
-    found[0] += other[0]
-    found[2] = [one + another for one, another in zip(found[2], other[2], strict=True)]
-    if other[3]:
-        found[3] = latest([*found[3], *other[3]], found[1])
+        common = sorted(set(one[1]) & set(other[1]))
+        one, other = _coarser(one, common), _coarser(other, common)
+    return [one[0] + other[0], one[1], [*map(add, one[2], other[2])]]
 
 
-def _coarser(bounds: list[float], counts: list[int], kept: list[float]) -> list[int]:
+def _fuller(one: list[Any], other: list[Any]) -> list[Any]:
+    return other if sum(other[2]) > sum(one[2]) else one
+
+
+def _coarser(histogram: list[Any], kept: list[float]) -> list[Any]:
+    total, bounds, counts = histogram
     result = [0] * (len(kept) + 1)
     for position, count in enumerate(counts):
         result[bisect_left(kept, bounds[position]) if position < len(bounds) else len(kept)] += count
-    return result
+    return [total, kept, result]
 
 
-def latest(exemplars: list[Any], bounds: Any) -> list[Any]:
+def latest(exemplars: Iterable[Any], bounds: Sequence[float]) -> list[Any]:
     """Return the latest exemplar of each bucket."""
     kept: dict[int, Any] = {}
     for exemplar in exemplars:
@@ -148,11 +138,19 @@ def latest(exemplars: list[Any], bounds: Any) -> list[Any]:
     return list(kept.values())
 
 
+def recent(exemplars: Iterable[Any]) -> list[Any]:
+    """Return the latest exemplars where there are no bounds to sort them by."""
+    return sorted(exemplars, key=lambda exemplar: exemplar[1])[-_MOST_EXEMPLARS:]
+
+
 def dump(families: Families) -> list[Any]:
     """Return families as JSON has them."""
-    return [[name, each.kind, each.unit, each.help, each.mode, each.series] for name, each in families.items()]
+    return [
+        [name, each.kind, each.unit, each.help, each.mode, each.series, each.exemplars]
+        for name, each in families.items()
+    ]
 
 
 def load(parts: list[Any]) -> Families:
     """Return families from what `dump` made of them."""
-    return {name: Family(kind, unit, text, mode, series) for name, kind, unit, text, mode, series in parts}
+    return {name: Family(*rest) for name, *rest in parts}

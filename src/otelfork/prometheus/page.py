@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from opentelemetry.sdk.metrics.export import ResourceMetrics
+
 from otelfork.delivery.flushing import suppressed
 from otelfork.prometheus import exposition
 from otelfork.prometheus.contender import Contender
@@ -51,6 +53,8 @@ class Page:
         self, settings: PrometheusSettings, place: Place | None, *, prepare: Callable[[], None], port: bool
     ) -> None:
         self.reader = PageReader()
+        self.beside: Callable[[], ResourceMetrics | None] = _none
+        """What one worker at a time tells of the server as a whole."""
         self._prepare = prepare
         self._conversion = Conversion(settings.gauges, None if place is None else str(place.slot))
         self._process = Process()
@@ -96,7 +100,10 @@ class Page:
         with suppressed():
             self._prepare()
             data = self.reader.read()
-        found = self._conversion.families(data)
+        found = self._conversion.families(data.resource_metrics)
+        whole = self.beside()
+        if whole is not None:
+            merge(found, self._conversion.families([whole], whole=True))
         merge(found, self._process.families(self._conversion.own))
         resources = [labels_of(each.resource.attributes) for each in data.resource_metrics]
         return found, resources[0] if resources else {}
@@ -104,6 +111,10 @@ class Page:
 
 def _always() -> bool:
     return True
+
+
+def _none() -> None:
+    """Nobody tells anything of the server."""
 
 
 def _nothing() -> None:

@@ -22,5 +22,5 @@ class Process:
         for metric in self._collector.collect():
             kind = COUNTER if metric.type == "counter" else GAUGE
             (sample,) = metric.samples
-            found[metric.name] = Family(kind, "", metric.documentation, "sum", {key: [sample.value, []]})
+            found[metric.name] = Family(kind, "", metric.documentation, "sum", {key: sample.value})
         return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from otelfork.prometheus import families
 from otelfork.prometheus.families import Families
-from otelfork.prometheus.slots import Slots, lives
+from otelfork.prometheus.slots import Slots
 
 ASK_SECONDS = 0.05
 """How long a scrape waits for the workers. A busy one is shown as of its last snapshot, at most a second old."""
@@ -19,7 +19,7 @@ def scrape(slots: Slots) -> tuple[Families, Mapping[str, str]]:
     known = slots.known()
     fresh = slots.ask(known, time.monotonic() + ASK_SECONDS)
     contents = [(slot, slots.read(slot)) for slot in known]
-    return merged([(content, slot in fresh or lives(content)) for slot, content in contents if content])
+    return merged([(content, slot in fresh or slots.lives(slot, content)) for slot, content in contents if content])
 
 
 def merged(contents: Sequence[tuple[dict[str, Any], bool]]) -> tuple[Families, Mapping[str, str]]:

@@ -105,6 +105,11 @@ class Slots:
                 lines.append((slot, line))
         return lines
 
+    def lives(self, slot: int, content: dict[str, Any]) -> bool:
+        """Tell whether the process that wrote a slot's file lives and still keeps it."""
+        pid, started = content.get("pid"), content.get("started")
+        return isinstance(pid, int) and self._path(slot, "ask").exists() and alive(pid, started)
+
     def _path(self, slot: int, kind: str) -> Path:
         return self.directory / f"{self._run}.{slot}.{kind}"
 
@@ -140,12 +145,6 @@ def answered(line: socket.socket, deadline: float) -> bool:
         return False
     finally:
         line.close()
-
-
-def lives(content: dict[str, Any]) -> bool:
-    """Tell whether the process that wrote a slot's file still lives."""
-    pid, started = content.get("pid"), content.get("started")
-    return isinstance(pid, int) and alive(pid, started)
 
 
 def alive(pid: int, started: int | None) -> bool:

@@ -120,6 +120,8 @@ class Snapshots:
     def _write(self) -> None:
         own, resource = self._take()
         total = continued(self._past, own)
+        if self._stopped:  # while the application's callbacks were slow
+            return
         self._slots.write(self._slot, {**self._writer, "resource": resource, "families": dump(total)})
 
     def _guarded(self, work: Callable[[], None]) -> None:
