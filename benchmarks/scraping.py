@@ -1,9 +1,10 @@
-"""How long a scrape takes: workers with 200 series each (110 of counters, 90 lines of histograms), asked over HTTP by one client."""
+"""How long a scrape takes: workers with 200 series each (110 of counters, 90 lines of histograms), asked by one client."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -90,10 +91,7 @@ def _wait_for(port: int, workers: int) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         try:
-            if (
-                f'app_work_total{{http_request_method="GET",http_response_status_code="200",http_route="/items/0",'
-                f'otel_scope_name="app",otel_scope_version="1.0"}} {workers}.0' in _scrape(port, "")
-            ):
+            if re.search(rf'^app_work_total{{.*/items/0".*}} {workers}\.0$', _scrape(port, ""), re.MULTILINE):
                 return
         except OSError:
             pass

@@ -29,6 +29,12 @@ WORKER = "worker_id"
 Modes: TypeAlias = "Sequence[tuple[str, str]]"
 # What is the host's is reported by one worker at a time, as a total of the host; what is a process's, by each.
 _KNOWN: Modes = (("system.*", "max"), ("process.*", "worker"), ("cpython.*", "worker"))
+_SUFFIXES = {
+    GAUGE: ("",),
+    COUNTER: ("", "_total"),
+    HISTOGRAM: ("", "_bucket", "_count", "_sum"),
+    EXPONENTIAL: ("", "_bucket", "_count", "_sum"),
+}
 _MOST_KEYS = 10_000
 _EXEMPLAR_CHARACTERS = 128
 """OpenMetrics 1.0, "Exemplars": names and values of all its labels together."""
@@ -47,7 +53,8 @@ class Conversion:
         self.own = {} if worker is None else {WORKER: worker}
         """The labels of what is shown for each worker."""
         self._streams: dict[Any, _Stream | None] = {}
-        self._refused: set[str] = set()
+        self._claims: dict[str, tuple[str, str]] = {}
+        """Names of samples, with the name and kind of the family whose they are."""
 
     def families(self, collected: Iterable[ResourceMetrics], *, whole: bool = False) -> Families:
         """Return the families of a collection.
@@ -61,7 +68,7 @@ class Conversion:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
                     stream = self._stream(scope.scope, metric, whole=whole)
-                    if stream is not None and self._fits(found, stream):
+                    if stream is not None:
                         families.merge(found, {stream.name: stream.family(metric)})
         return found
 
@@ -70,7 +77,8 @@ class Conversion:
         if key not in self._streams:
             kind, mode = _kind(metric.data)
             mode = "max" if whole else self._mode(metric.name, mode)
-            self._streams[key] = self._new_stream(scope, metric, kind, mode) if kind else None
+            stream = self._new_stream(scope, metric, kind, mode) if kind else None
+            self._streams[key] = stream if stream is not None and self._claimed(stream) else None
         return self._streams[key]
 
     def _new_stream(self, scope: Any, metric: Metric, kind: str, mode: str) -> _Stream:
@@ -82,16 +90,15 @@ class Conversion:
     def _mode(self, name: str, default: str) -> str:
         return next((mode for pattern, mode in self._modes if fnmatchcase(name, pattern)), default)
 
-    def _fits(self, found: Families, stream: _Stream) -> bool:
-        """Tell whether a stream has the kind of the family that it belongs to: a name has one TYPE on the page."""
-        there = found.get(stream.name)
-        if there is None or there.kind == stream.kind:
-            return True
-        if stream.name not in self._refused:
-            self._refused.add(stream.name)
-            message = "two metrics become %s for Prometheus, a %s and a %s: the second is left out"
-            _logger.warning(message, stream.name, there.kind, stream.kind)
-        return False
+    def _claimed(self, stream: _Stream) -> bool:
+        """Tell whether a stream may have the names of its samples: a name has one TYPE on the page."""
+        for suffix in _SUFFIXES[stream.kind]:
+            name, kind = self._claims.setdefault(f"{stream.name}{suffix}", (stream.name, stream.kind))
+            if (name, kind) != (stream.name, stream.kind):
+                message = "two metrics want the name %s%s for Prometheus, a %s and a %s: the second is left out"
+                _logger.warning(message, stream.name, suffix, kind, stream.kind)
+                return False
+        return True
 
 
 def _kind(data: Any) -> tuple[str, str]:

@@ -13,16 +13,33 @@ from typing import Any
 
 FINEST = 1
 """The finest scale that is shown: two buckets for each doubling."""
+MOST_BUCKETS = 160
+"""On each side of zero, as in the SDK."""
 
 
 def joined(one: list[Any], other: list[Any]) -> list[Any]:
     """Return the sum of two histograms (see `families`)."""
     scale = min(one[1], other[1])
-    sides = [
-        _added(_downscaled(left, one[1] - scale), _downscaled(right, other[1] - scale))
+    pairs = [
+        (_downscaled(left, one[1] - scale), _downscaled(right, other[1] - scale))
         for left, right in zip(one[3:], other[3:], strict=True)
     ]
-    return [one[0] + other[0], scale, one[2] + other[2], *sides]
+    by = max(_too_wide(*pair) for pair in pairs)
+    sides = [_added(_downscaled(left, by), _downscaled(right, by)) for left, right in pairs]
+    return [one[0] + other[0], scale - by, one[2] + other[2], *sides]
+
+
+def _too_wide(one: list[Any], other: list[Any]) -> int:
+    """Return how many scales coarser two sides have to be, for all of their buckets to be few: one value of each may lie far apart."""
+    filled = [side for side in (one, other) if side[1]]
+    if not filled:
+        return 0
+    first = min(offset for offset, _ in filled)
+    last = max(offset + len(counts) - 1 for offset, counts in filled)
+    by = 0
+    while (last >> by) - (first >> by) >= MOST_BUCKETS:
+        by += 1
+    return by
 
 
 def classic(value: list[Any]) -> tuple[list[float], list[int], int | float]:

@@ -58,6 +58,7 @@ class Page:
         self._prepare = prepare
         self._conversion = Conversion(settings.gauges, None if place is None else str(place.slot))
         self._process = Process()
+        self._resource: Mapping[str, str] | None = None
         holders = None if place is None else Holders(place.directory, place.run, place.service)
         self._contender = Contender(settings, holders, self.answer, leads=_always if place is None else place.leads)
         chore = self._contender.contend if port else _nothing
@@ -105,8 +106,9 @@ class Page:
         if whole is not None:
             merge(found, self._conversion.families([whole], whole=True))
         merge(found, self._process.families(self._conversion.own))
-        resources = [labels_of(each.resource.attributes) for each in data.resource_metrics]
-        return found, resources[0] if resources else {}
+        for each in data.resource_metrics if self._resource is None else ():
+            self._resource = labels_of(each.resource.attributes)  # a process has one
+        return found, self._resource or {}
 
 
 def _always() -> bool:
