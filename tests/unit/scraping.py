@@ -47,7 +47,9 @@ def samples(families: Families, *, scope: bool = False) -> dict[tuple[str, tuple
     found = {}
     for family in text_string_to_metric_families(text(families)):
         for sample in family.samples:
-            labels = {name: value for name, value in sample.labels.items() if scope or not name.startswith("otel_scope")}
+            labels = {
+                name: value for name, value in sample.labels.items() if scope or not name.startswith("otel_scope")
+            }
             found[sample.name, tuple(sorted(labels.items()))] = sample.value
     return found
 

@@ -31,7 +31,9 @@ def everything(meter):
     meter.create_up_down_counter("app.level", unit="1").add(-2, {"a-b": 1.5})
     meter.create_gauge("app.temperature", unit="Cel", description='With "quotes"\nand lines.').set(20.5)
     meter.create_histogram("app.time", unit="ms").record(12, {"kind": ["x", "y"]})
-    meter.create_observable_counter("app.seen", [lambda _: [Observation(5, {"n": 1}), Observation(6, {"n": 2})]], unit="m/s")
+    meter.create_observable_counter(
+        "app.seen", [lambda _: [Observation(5, {"n": 1}), Observation(6, {"n": 2})]], unit="m/s"
+    )
     meter.create_observable_gauge("app.depth", [lambda _: [Observation(1)]], unit="%")
 
 

@@ -7,7 +7,18 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otelfork.prometheus.families import COUNTER, GAUGE, HISTOGRAM, Family, continued, dump, key_of, labels_in, load, merge
+from otelfork.prometheus.families import (
+    COUNTER,
+    GAUGE,
+    HISTOGRAM,
+    Family,
+    continued,
+    dump,
+    key_of,
+    labels_in,
+    load,
+    merge,
+)
 
 KEY = key_of({"a": "1"})
 
@@ -27,7 +38,9 @@ def merged(*families, departed=False):
 
 def test_numbers_are_joined_by_mode():
     """A sum adds up, max and min choose."""
-    found = [merged(family(3, GAUGE, mode), family(5, GAUGE, mode), family(4, GAUGE, mode)) for mode in ("sum", "max", "min")]
+    found = [
+        merged(family(3, GAUGE, mode), family(5, GAUGE, mode), family(4, GAUGE, mode)) for mode in ("sum", "max", "min")
+    ]
     assert [12, 5, 3] == found
 
 

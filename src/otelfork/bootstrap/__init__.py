@@ -196,8 +196,12 @@ def answer_scrapes() -> None:
     Raises:
         SettingsError: the extra `prometheus` is not installed, or a variable cannot be used.
     """
-    if _bootstrap.basis is not None:
-        _bootstrap.basis = plans.scraped(_bootstrap.basis)
+    if _bootstrap.basis is None:
+        return
+    _bootstrap.basis = plans.scraped(_bootstrap.basis)
+    generation = forks.current()
+    if isinstance(generation, Generation):  # this process has recorded something already
+        pipelines.add_page(generation, _bootstrap.basis)
 
 
 def scraped() -> bool:

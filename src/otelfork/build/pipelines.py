@@ -118,6 +118,18 @@ def _page(plan: Plan, board: Scoreboard | None, prepare: Callable[[], None]) -> 
     return Page(plan.prometheus, board, prepare=prepare, port=plan.port)
 
 
+def add_page(generation: Generation, plan: Plan) -> None:
+    """Give a generation that is in use already its part in the page. It shows what is recorded from now on."""
+    if generation.page is not None or generation.outbox is None:
+        return
+    page = _page(plan, generation.board, generation.outbox.prepare)
+    if page is not None:
+        provider: Any = generation.meter_provider
+        provider.add_metric_reader(page.reader)
+        generation.page = page
+        page.start()
+
+
 def _tracer_provider(plan: Plan, resource: Resource) -> TracerProvider:
     settings = plan.settings
     return TracerProvider(

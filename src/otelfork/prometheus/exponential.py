@@ -30,7 +30,7 @@ def joined(one: list[Any], other: list[Any]) -> list[Any]:
 
 
 def _too_wide(one: list[Any], other: list[Any]) -> int:
-    """Return how many scales coarser two sides have to be, for all of their buckets to be few: one value of each may lie far apart."""
+    """Return how many scales coarser two sides have to be for all of their buckets to be few: they may lie far apart."""
     filled = [side for side in (one, other) if side[1]]
     if not filled:
         return 0

@@ -38,11 +38,14 @@ class Slots:
         self._run = run
 
     def known(self) -> list[int]:
-        """Return the slots that have a file, in order."""
-        head, tail = f"{self._run}.", ".metrics"
-        with os.scandir(self.directory) as entries:
-            names = [entry.name for entry in entries if entry.name.startswith(head) and entry.name.endswith(tail)]
-        return sorted(int(slot) for name in names if (slot := name[len(head) : -len(tail)]).isdigit())
+        """Return the slots that have a file or an owner that can be asked for one, in order."""
+        found = set()
+        for name in os.listdir(self.directory):  # noqa: PTH208 - no object for each file of every run
+            run, _, rest = name.partition(".")
+            slot, _, kind = rest.partition(".")
+            if run == self._run and kind in {"metrics", "ask"} and slot.isdigit():
+                found.add(int(slot))
+        return sorted(found)
 
     def write(self, slot: int, content: dict[str, Any]) -> None:
         """Replace a slot's file. Only for the process that holds the slot.
