@@ -10,8 +10,9 @@ from typing import Any, cast
 
 from opentelemetry import metrics, trace
 
-from otelfork import bootstrap, exits, forks, semconv
+from otelfork import bootstrap, forks, semconv
 from otelfork.asgi import ASGIMiddleware
+from otelfork.exits import watching
 from otelfork.lane.folding import Folding
 from otelfork.prometheus.inside import answer_asgi, answer_wsgi
 from otelfork.proxies import ProxyHistogram, ProxyTracer
@@ -96,8 +97,9 @@ class OtelMiddleware:
             old=settings.old_names,
         )
         instruments = _off if not usable else make_once(make) if own else _PerGeneration(make)
+        watching.hypercorn()
         if isinstance(self, _WSGI):
-            exits.watch_uvicorn()
+            watching.uvicorn()
         self._application = app
         chosen = cast(Any, super())
         called = _single(app) if isinstance(self, _ASGI) else app

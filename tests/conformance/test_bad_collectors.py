@@ -93,3 +93,27 @@ def test_a_signal_that_hangs_costs_the_others_nothing(row: Row, hung: str, tmp_p
     spans = sum(span.kind == "SERVER" for span in receiver.spans)
     arrived = total(receiver.points, DURATION) if hung == "traces" else spans
     assert (100, 100, True) == (answered, arrived, server.stop_seconds < EXIT_SECONDS + MARGIN), server.output[-3000:]
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["patched before our import", "patched after our import"])
+def test_a_gevent_worker_serves_while_its_export_hangs(options: tuple[str, ...], tmp_path: Path):
+    """Our thread is a greenlet there: it waits for the collector and for its queue without holding up the hub."""
+    command = ("--worker-class", "gevent", *options, "leaving_wsgi:app")
+    row = Row("gunicorn gevent", (*GUNICORN[:-1], "1", *command), PROGRAMS)
+    with Receiver(hang=ALWAYS) as receiver:
+        environment = {
+            **receiver.environment(HTTP),
+            "BEGUN": str(tmp_path / "begun"),
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "OTELFORK_EXIT_TIMEOUT": str(EXIT_SECONDS),
+        }
+        with serve(row, environment, tmp_path, 0) as server:
+            server.wait_until_ready()
+            ask_through(server.port, 8, "/items/7", lambda: None)
+            hangs = receiver.wait_for(lambda it: any(one.outcome == "hung" for one in it.requests), 20.0)
+            asked = ask_through(server.port, 100, "/items/7", lambda: None)
+            server.wait_until_idle()
+            server.stop()
+    assert (True, []) == (hangs, [one.error for one in asked if one.error]), server.output[-3000:]

@@ -170,3 +170,55 @@ def test_files_of_dead_runs_are_removed(receiver: Receiver, tmp_path: Path):
             receiver.wait_until_quiet()
             server.stop()
     assert boards(tmp_path) == 1
+
+
+REUSED = """
+import os, signal, sys, time
+import calling, wsgi_app
+from wsgiref.util import setup_testing_defaults
+
+def forked(work):
+    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+        last.write("99")
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    return pid, os.waitpid(pid, 0)[1]
+
+def killed_in_a_request():
+    environ = {"HTTP_TRACEPARENT": f"00-{'a' * 32}-{'b' * 16}-01", "PATH_INFO": "/items/7"}
+    setup_testing_defaults(environ)
+    wsgi_app.app(environ, lambda status, headers, exc_info=None: os.kill(os.getpid(), signal.SIGKILL))
+
+def successor():
+    import otelfork
+    calling.send(1)
+    deadline = time.monotonic() + 10
+    while not otelfork.flush(5) and time.monotonic() < deadline:
+        pass
+
+import otelfork
+otelfork.configure()
+print(forked(killed_in_a_request), forked(successor), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _may_unshare(), reason="no pid namespace may be made here")
+def test_a_pid_that_comes_again_is_another_process(receiver: Receiver, tmp_path: Path):
+    """A worker is killed in a request, its successor gets its pid: the request is reported, as the dead one's, and once."""
+    environment = {
+        **os.environ,
+        **receiver.environment(HTTP),
+        "OTELFORK_RUN_DIR": str(tmp_path / "run"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / PROGRAMS), os.environ.get("PYTHONPATH", "")]),
+    }
+    environment.pop("OTELFORK_RUN", None)
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", REUSED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    receiver.wait_until_quiet()
+    servers = [span for span in receiver.spans if span.kind == "SERVER"]
+    found = sorted((bool(span.attributes.get("otelfork.recovered")), span.resource["process.pid"]) for span in servers)
+    assert ("(100, 9) (100, 0)", [(False, 100), (True, 100)]) == (done.stdout.splitlines()[-1], found), done.stderr

@@ -97,6 +97,9 @@ def _servers() -> Iterator[Way]:
     django = (*_UVICORN, "--workers", "2", "leaving_django:app")
     yield Way("uvicorn --workers, Django", "stop under load", django, STOP, drops=True)
     yield Way("hypercorn", "stop under load", (*_HYPERCORN, _ASGI), STOP, drops=True)
+    yield Way(
+        "hypercorn", "SIGKILL of a worker", (*_HYPERCORN, _ASGI), KILL, exit_class=KILLED, hold="/hold", drops=True
+    )
     for interface, application in (("wsgi", _WSGI), ("asgi", _ASGI)):
         command = (*_GRANIAN, "--interface", interface, application)
         server = f"granian {interface}"
@@ -137,7 +140,8 @@ def _programs() -> Iterator[Way]:
         yield _program("ProcessPoolExecutor", method, "process_pool.py", method, "{requests}")
         for end in ("close", "recycle"):
             yield _program("multiprocessing.Pool", f"{method}, {end}", "pool.py", method, end, "{requests}")
-    yield _program("multiprocessing.Pool", "fork, terminate", "pool.py", "fork", "terminate", "{requests}")
+    for method in ("fork", "forkserver"):
+        yield _program("multiprocessing.Pool", f"{method}, terminate", "pool.py", method, "terminate", "{requests}")
     yield _program(
         "celery prefork",
         "recycling (worker_max_tasks_per_child)",

@@ -358,3 +358,26 @@ def test_last_words_are_said_before_a_sigterm_that_ends_the_process():
     code = "from otelfork import exits\nexits.before_last_flush(lambda: span('last'))\n" + RECORD + WAYS["SIGTERM"]
     _, lines, _ = outcome(code, environment=QUIET)
     assert {**WHOLE, "span last parent": 1} == counted(lines)
+
+
+@pytest.mark.parametrize(("server", "method", "handled"), [("hypercorn", "spawn", True), ("other", "spawn", False)])
+def test_a_worker_that_sigterm_would_end_at_once_flushes_first(tmp_path, server, method, handled):
+    """hypercorn leaves its workers the default action, and sends SIGTERM to the slower ones; no other server's child is touched."""
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import multiprocessing, signal, sys, types
+def work(answer):
+    sys.modules[{server!r}] = types.ModuleType({server!r})
+    import otelfork
+    otelfork.OtelMiddleware(lambda environ, start_response: [])
+    answer.put(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    answer = context.SimpleQueue()
+    process = context.Process(target=work, args=(answer,))
+    process.start()
+    print(answer.get())
+    process.join()
+""")
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == [str(handled)], done.stderr

@@ -394,3 +394,25 @@ def test_a_fork_in_an_observable_callback_does_not_wait_for_itself():
         os._exit(0)
     """)
     assert {"span s parent": 1, "point g 7 parent": 1} == counted(lines)
+
+
+def test_a_daemon_and_what_it_came_from_send_their_own():
+    """Forked twice, in a session of its own, its first parents gone: each process's records arrive once, from that process."""
+    lines = run("""
+        configure()
+        counter = metrics.get_meter("m").create_counter("c")
+        def record(name, number):
+            span(name)
+            counter.add(number)
+        record("before", 1000)
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                record("of the daemon", 10)
+                sys.exit(0)
+            os._exit(0)
+        otelfork.flush(10)
+        os._exit(0)
+    """)
+    found = {line for line in lines if line.startswith(("span", "point c"))}
+    assert {"span before parent", "point c 1000 parent", "span of the daemon child", "point c 10 child"} == found

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.recording import Recording, call_asgi, sending_plain
 
 from otelfork import exits, forks
+from otelfork.exits import watching
 
 STARTUP, SHUTDOWN = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
 LIFESPAN = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
@@ -20,7 +21,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     monkeypatch.setattr(forks, "ensure", lambda: calls.append("ensure"))
     monkeypatch.setattr(exits, "flush", lambda: calls.append("flush"))
-    monkeypatch.setattr(exits, "watch", lambda: calls.append("watch"))
+    monkeypatch.setattr(watching, "lifespanless", lambda: calls.append("watch"))
     return calls
 
 

@@ -26,6 +26,7 @@ from otelfork.asgi.scope import (
     read,
     sketch,
 )
+from otelfork.exits import watching
 from otelfork.lane.current import ways
 from otelfork.request import frameworks, origin, routes
 from otelfork.request.exchange import MARK
@@ -119,7 +120,7 @@ class ASGIMiddleware:
                     frameworks.silence_fastapi(scope)
                     return None
             if not self._lifespan:
-                exits.watch()
+                watching.lifespanless()
             messages = self._exchange(scope, plan)
             if messages is None:
                 return None

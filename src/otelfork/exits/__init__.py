@@ -83,6 +83,13 @@ def _here() -> _Exit:
     return _exit
 
 
+def first_watch() -> bool:
+    """Tell whether this process asks for the first time (see `watching.lifespanless`)."""
+    leaving = _here()
+    first, leaving.watching = not leaving.watching, True
+    return first
+
+
 def flush() -> bool:
     """Flush within what is left of the exit's time: one for all signals and all ways out.
 
@@ -260,32 +267,6 @@ class _Abort(_Handler):
         # A sync worker's handler raises SystemExit here: the request ends with its stack, then comes the flush.
         self.go_on(number, frame)
         flush()
-
-
-def watch() -> None:
-    """Note a request of an ASGI application without lifespan: its server will run no exit code of ours.
-
-    uvicorn re-raises SIGTERM with the default handler after it has served, so `atexit` never runs. From SIGTERM on every
-    request that finishes is flushed at once.
-    """
-    leaving = _here()
-    if not leaving.watching:
-        leaving.watching = True
-        handle_sigterm()
-
-
-def watch_uvicorn() -> None:
-    """Note a WSGI application that uvicorn imports (`--interface wsgi`): no lifespan, no `atexit`, requests in other threads.
-
-    A worker of several has uvicorn's handler by then, and ours goes over it. A single process has the default action; uvicorn
-    puts back what it finds, and raises SIGTERM once more when it has served.
-    """
-    if "uvicorn" not in sys.modules:
-        return
-    found = signal.getsignal(signal.SIGTERM)
-    server = type(getattr(found, "__self__", None)).__module__.partition(".")[0]
-    if found is signal.SIG_DFL or server == "uvicorn":
-        handle_sigterm()
 
 
 def _at_exit() -> None:
