@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from otelfork.exits import watching
 from otelfork.lane.folding import Folding
 from otelfork.prometheus.inside import answer_asgi, answer_wsgi
 from otelfork.proxies import ProxyHistogram, ProxyTracer
+from otelfork.request import naming
 from otelfork.request.hooks import Hooks
 from otelfork.request.instruments import ACTIVE_REQUESTS, SCOPE, Instruments, Lane
 from otelfork.run import runs
@@ -150,10 +152,11 @@ def _inner_path(scope: Any) -> str:
 class _PerGeneration:
     """The instruments of the current generation; made anew in each process. Asking is the first use."""
 
-    __slots__ = ("_generation", "_instruments", "_make")
+    __slots__ = ("__weakref__", "_generation", "_instruments", "_make")
 
     def __init__(self, make: Callable[[], Instruments]) -> None:
         self._make = make
+        _made.add(self)
         self._generation: forks.Generation | None = None
         self._instruments: Instruments | None = None
 
@@ -169,6 +172,22 @@ class _PerGeneration:
         self._instruments = made
         self._generation = generation
         return made
+
+    def renew(self) -> None:
+        """Make other instruments for the next request; what runs ends with those that it began with."""
+        self._generation = None
+
+
+_made: weakref.WeakSet[_PerGeneration] = weakref.WeakSet()
+
+
+def use_names(names: naming.Names | None) -> None:
+    """Give requests to come a second set of names, or none, in the middlewares that there are as well (see `request.naming`)."""
+    if names is naming.current:
+        return
+    naming.use(names)
+    for each in list(_made):
+        each.renew()
 
 
 def _lane(generation: Any, tracer: trace.Tracer) -> Lane | None:

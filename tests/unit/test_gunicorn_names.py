@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import contextmanager
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from otelfork import OtelMiddleware
+import otelfork
+from otelfork import OtelMiddleware, bootstrap, forks
+from otelfork.encoding.encoder import Encoder
+from otelfork.lane import RequestSpan
+from otelfork.middleware import use_names
 from otelfork.request import naming
-from otelfork.request.naming import Finished
-from otelfork.servers.gunicorn_names import GunicornNames, Targets
+from otelfork.servers.gunicorn_names import Figures, GunicornNames
 from otelfork.settings import SettingsError
-from otelfork.settings.http import HttpSettings
 from otelfork.testing import capture
 
 
 @pytest.fixture
 def names():
     """The mapping is on for one test."""
-    naming.use(GunicornNames())
+    use_names(GunicornNames())
     yield
-    naming.use(None)
+    use_names(None)
 
 
 def hello(environ, start_response):
@@ -187,32 +194,44 @@ def test_without_the_instrumentor_there_is_nothing_of_it():
     assert ("GET", (), set()) == (span.name, span.events, {name for name in metrics if name.startswith("gunicorn")})
 
 
-def finished(path, *, route=None, limit=10):
-    """Return a request as an exchange tells of it."""
-    span = trace.INVALID_SPAN
-    return Finished(span, None, "GET", path, route, 200, 0.1, 1, 2, True, HttpSettings(cardinality_limit=limit))
+def targets(figures, *sinks):
+    """Return the targets of the series that these sinks lead to, True for the overflow set."""
+    for sink in sinks:
+        sink((0.1, None, None, 1, b"", b"", 0), Context())
+    return figures.recorded
+
+
+class Recorded(Figures):
+    """Figures whose measurements are kept here."""
+
+    def __init__(self, limit):
+        self.recorded = set()
+        super().__init__(None, limit)
+
+    def _record(self, seconds, attributes, context):
+        self.recorded.add(attributes.get("http.target", attributes.get("otel.metric.overflow")))
 
 
 def test_paths_over_the_limit_are_one_series():
     """A scanner's thousand paths are a handful of series and the overflow set."""
-    targets = Targets()
-    sets = {tuple(targets.attributes(finished(f"/{number}")).items()) for number in range(1000)}
-    assert (6, True) == (len(sets), (("otel.metric.overflow", True),) in sets)
+    figures = Recorded(10)
+    found = targets(figures, *(figures.sink("GET", f"/{number}", 404, a_path=True) for number in range(1000)))
+    assert {True, *(f"/{number}" for number in range(5))} == found
 
 
 def test_paths_do_not_push_routes_out():
     """After a scan the routes still have their series."""
-    targets = Targets()
+    figures = Recorded(10)
     for number in range(1000):
-        targets.attributes(finished(f"/{number}"))
-    assert "/items/<id>" == targets.attributes(finished("/items/7", route="/items/<id>"))["http.target"]
+        figures.sink("GET", f"/{number}", 404, a_path=True)
+    assert {"/items/<id>"} == targets(figures, figures.sink("GET", "/items/<id>", 200, a_path=False))
 
 
 def test_routes_are_bounded_too():
     """Whatever a framework calls a route: the sum of sets stays below the limit."""
-    targets = Targets()
-    sets = {tuple(targets.attributes(finished("/", route=f"/{number}")).items()) for number in range(1000)}
-    assert 10 == len(sets)
+    figures = Recorded(10)
+    found = targets(figures, *(figures.sink("GET", f"/{number}", 200, a_path=False) for number in range(1000)))
+    assert 10 == len(found)
 
 
 def test_a_recovered_request_has_the_names_too(names):
@@ -221,3 +240,80 @@ def test_a_recovered_request_has_the_names_too(names):
     assert ("gunicorn.request", {**attributes, "http.method": "GET", "http.target": "/slow"}) == (
         naming.current.recovered("GET", attributes)
     )
+
+
+@contextmanager
+def exporting(**configuration):
+    """Have spans and metrics of this process exported into memory by our own outbox."""
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    with bootstrap.replaced():
+        exporters = {"traces": [lambda: spans], "metrics": [], "logs": []}
+        bootstrap.configure(exporters=exporters, metric_readers=[lambda: reader], **configuration)
+        forks.ensure()
+        yield spans, reader
+
+
+def collected(reader):
+    """Collect; return the points by metric."""
+    data = reader.get_metrics_data()
+    return {
+        metric.name: metric.data.data_points
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+def test_the_lean_span_is_the_same_to_every_exporter(names):
+    """What the lane packs by itself is what the encoder makes of the span's public fields, and the SDK's JSON has all of it."""
+    with exporting() as (exporter, _):
+        get(OtelMiddleware(flask()))
+        otelfork.flush(5)
+        (span,) = exporter.get_finished_spans()
+    packed = span.otlp(Encoder())
+    told = json.loads(span.to_json())
+    assert (True, packed) == (isinstance(span, RequestSpan), Encoder().span(span))
+    assert ("gunicorn.request", ["request.start", "request.completion"], EXPECTED) == (
+        told["name"],
+        [event["name"] for event in told["events"]],
+        documented(told["attributes"]),
+    )
+
+
+def test_a_span_that_somebody_touched_has_its_events_too(names):
+    """An attribute or event of the application's takes the span off the shortest way, and changes nothing else."""
+
+    def app(environ, start_response):
+        trace.get_current_span().add_event("in between")
+        return hello(environ, start_response)
+
+    with exporting() as (exporter, _):
+        get(OtelMiddleware(app))
+        otelfork.flush(5)
+        (span,) = exporter.get_finished_spans()
+    assert {"request.start", "in between", "request.completion"} == {event.name for event in span.events}
+
+
+def test_figures_are_folded_before_each_collection(names):
+    """What was noted on the request path is there when a reader asks, each time, and exemplars point at the requests."""
+    app = OtelMiddleware(hello)
+    with exporting() as (_, reader):
+        seen = []
+        for number in (1, 2):
+            for _ in range(number):
+                get(app)
+            found = collected(reader)
+            (count,), (duration,) = found["gunicorn.requests"], found["gunicorn.request.duration"]
+            seen.append((count.value, duration.count, len(duration.exemplars) > 0))
+    assert [(1, 1, True), (3, 3, True)] == seen
+
+
+def test_names_that_change_are_those_of_the_next_request():
+    """A middleware that has served goes over to other names, and back."""
+    app = OtelMiddleware(hello)
+    with exporting() as (exporter, _):
+        for wanted in (None, GunicornNames(), None):
+            use_names(wanted)
+            get(app)
+        otelfork.flush(5)
+    assert ["GET", "gunicorn.request", "GET"] == [span.name for span in exporter.get_finished_spans()]

@@ -46,6 +46,7 @@ class Ended:
         self.attributes = attributes
         self.status = None if code is StatusCode.UNSET else Status(code)
         self.packed: Any = None
+        self.marks: Any = None
 
 
 GET = Made()

@@ -104,6 +104,8 @@ _BYTES_VALUE = _tag(7, _LENGTH)
 # ArrayValue, KeyValueList
 _VALUES = _tag(1, _LENGTH)
 
+_marks: dict[str, tuple[bytes, bytes]] = {}
+"""What stands before and behind the time of events by these names; of our own making, a handful."""
 _START, _END = SPAN_START_TIME[0], SPAN_END_TIME[0]
 _TRUE, _FALSE = _BOOL_VALUE + b"\x01", _BOOL_VALUE + b"\x00"
 # SpanFlags: whether the parent (of a span) or the target (of a link) is remote is known, and whether it is.
@@ -146,6 +148,15 @@ def times(start: int | None, end: int | None) -> bytes:
     if start and end:
         return _times(_START, start, _END, end)
     return time(SPAN_START_TIME, start) + time(SPAN_END_TIME, end)
+
+
+def mark(name: str, nanoseconds: int | None) -> bytes:
+    """Return an event without attributes as a span has it."""
+    around = _marks.get(name)
+    if around is None:
+        body = string(EVENT_NAME, name)
+        around = _marks[name] = (SPAN_EVENTS + varint(len(EVENT_TIME) + 8 + len(body)) + EVENT_TIME, body)
+    return around[0] + fixed64(nanoseconds or 0) + around[1]
 
 
 def short_field(key: bytes, value: bytes) -> bytes:

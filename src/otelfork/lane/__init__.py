@@ -39,7 +39,7 @@ from otelfork.encoding.encoder import Encoder
 from otelfork.lane.companion import NOTHING_SHARED, Companion, Shared, accompanied, parting
 from otelfork.lane.kinds import Ending, Kind
 from otelfork.lane.sampler import decider, verdict
-from otelfork.lane.span import MOST_OWN, RequestSpan
+from otelfork.lane.span import MOST_MARKS, MOST_OWN, RequestSpan
 from otelfork.lane.unsampled import UnsampledSpan, remote
 from otelfork.resource.identity import ProcessIdGenerator
 
@@ -112,6 +112,7 @@ class Lane:
         most = limits.max_span_attributes
         # Our own values are not cut or counted one by one: limits that could touch them are for the SDK's own span.
         trusting = limits.max_span_attribute_length is None and (most is None or most >= MOST_OWN)
+        trusting = trusting and (limits.max_events is None or limits.max_events >= MOST_MARKS)
         self._usable = trusting and self._decide is not None
         self._companions = tuple(companions)
         multi = held.span_processor

@@ -65,6 +65,11 @@ class Batch:
         if not len(entries) & (WAKE_AT - 1):
             self._folding.hurry(len(entries))
 
+    def taken(self) -> list[Entry]:
+        """Take out what was noted. For one thread at a time."""
+        entries = self.entries
+        return [entries.popleft() for _ in range(len(entries))]
+
 
 @final
 class Active:
@@ -98,6 +103,7 @@ class Folding:
         self._instruments: Sequence[Any] = ()
         self._batches: dict[Any, Batch] = {}
         self._actives: dict[Any, Active] = {}
+        self._others: list[Callable[[], None]] = []
 
     def join(self, instruments: Sequence[Any], meter: Meter, running: Mapping[str, Any]) -> bool:
         """Fold for these instruments from now on; False where they have to be used one by one.
@@ -110,11 +116,17 @@ class Folding:
         with self._lock:
             if self._instruments:
                 return True
-            if not all(map(_foldable, instruments)) or not fits():
+            if not all(map(foldable, instruments)) or not fits():
                 return False
             meter.create_observable_up_down_counter(callbacks=[self._observe], **running)
             self._instruments = tuple(instruments)
             return True
+
+    def along(self, fold: Callable[[], None]) -> bool:
+        """Call this too whenever figures are folded; False where no collection would wait for it."""
+        if self._instruments:
+            self._others.append(fold)
+        return bool(self._instruments)
 
     def batch(self, key: object, attributes: Mapping[str, Any]) -> Batch:
         """Return where requests with these attributes are noted. The number of keys is for the caller to bound."""
@@ -141,7 +153,9 @@ class Folding:
             for batch in list(self._batches.values()):
                 entries = batch.entries
                 if entries:
-                    self._fold(batch.attributes, [entries.popleft() for _ in range(len(entries))])
+                    self._fold(batch.attributes, batch.taken())
+            for other in self._others:
+                other()
         finally:
             self._lock.release()
 
@@ -250,7 +264,7 @@ _EXEMPLARY: dict[type, Callable[[int], Any]] = {
 }
 
 
-def _foldable(instrument: Any) -> bool:
+def foldable(instrument: Any) -> bool:
     """Tell whether a histogram is the SDK's own, behind one of its own exemplar filters."""
     consumer = getattr(instrument, "_measurement_consumer", None)
     exemplar_filter = getattr(getattr(consumer, "_sdk_config", None), "exemplar_filter", None)

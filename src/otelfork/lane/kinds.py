@@ -28,5 +28,7 @@ class Ending(Protocol):
     name: str
     attributes: Mapping[str, Any]
     status: trace.Status | None
+    marks: tuple[str, str] | None
+    """Events without attributes at the start and at the end of the span."""
     packed: tuple[bytes, bytes, bytes] | None
     """For the encoder: the fields of name, attributes and status."""

@@ -29,6 +29,8 @@ _times, _join = wire.times, b"".join
 _REMOTE_ONLY = wire.SPAN_REMOTE
 MOST_OWN = 64
 """More attributes of our own than this are held as the SDK holds them, so that its limit counts."""
+MOST_MARKS = 2
+"""Where fewer events are allowed, the SDK's own span counts them."""
 _SERVER = wire.SPAN_KIND + wire.varint(SpanKind.SERVER.value + 1)
 _Base: Any = sdk.Span  # its fields are plain attributes there, and properties here
 
@@ -145,6 +147,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
         made = inner.events
         if made is None:
             made = inner.events = self._new_events()
+            made.extend([sdk.Event(name, {}, when) for name, when in self._marks()])
         return made
 
     @property
@@ -168,7 +171,14 @@ class RequestSpan(_Base):  # type: ignore[misc]
     def events(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.events`."""
         inner = self._inner
-        return () if inner is None or inner.events is None else tuple(inner.events)
+        if (inner is None or inner.events is None) and not self._marks():
+            return ()
+        return tuple(self._events)
+
+    def _marks(self) -> list[tuple[str, int | None]]:
+        """Return names and times of the events that came with the end."""
+        marks = None if self._ending is None else self._ending.marks
+        return [] if marks is None else [(marks[0], self._start_time), (marks[1], self._end_time)]
 
     @property
     def links(self) -> Any:
@@ -210,6 +220,9 @@ class RequestSpan(_Base):  # type: ignore[misc]
         if self._name == self._what.name != ending.name:
             self.update_name(ending.name)
         self.set_attributes(ending.attributes)
+        if ending.marks is not None:
+            self.add_event(ending.marks[0], timestamp=self._start_time)
+            self.add_event(ending.marks[1], timestamp=end_time)
         if ending.status is not None:
             self.set_status(ending.status)
         self.end(end_time)
@@ -238,6 +251,9 @@ class RequestSpan(_Base):  # type: ignore[misc]
         if inner is not None or ending is None:
             return self._touched_otlp(encoder)
         name, late, status = ending.packed or encoder.ending(ending)
+        marks = ending.marks
+        if marks is not None:
+            late += wire.mark(marks[0], self._start_time) + wire.mark(marks[1], self._end_time)
         what = self._what
         sender = self.sender
         if sender is None:
@@ -256,7 +272,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     def _touched_otlp(self, encoder: Encoder) -> bytes:
         inner = self._inner or self._touched()
-        if inner.events is not None or inner.links is not None:
+        if inner.events is not None or inner.links is not None or self._marks():
             return encoder.span(self)
         name, status = self._name, self._status
         packed = [_TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes]

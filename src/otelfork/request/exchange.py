@@ -15,7 +15,6 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from otelfork import exits, semconv
-from otelfork.request import attributes, naming
 from otelfork.request.capturing import capture
 from otelfork.request.facts import text
 from otelfork.request.hooks import once
@@ -251,7 +250,7 @@ class Exchange:
         if self.route is None:
             self._find_out_route()
         ending = kind.ending(self.status, self._error_type, self.route)
-        simple = self._lean and self.extra is None and self._failed is None and naming.current is None
+        simple = self._lean and self.extra is None and self._failed is None
         if not simple:
             self._describe(ending, elapsed)
         received: int | None = self.received
@@ -267,6 +266,10 @@ class Exchange:
             ))  # fmt: skip
         else:
             note((elapsed / 1e9, received, sent, self._started_wall + elapsed, *ids_of(span)))
+        if ending.measure is not None:
+            ids = (span.trace_bytes, span.id_bytes, span.flags) if self._lean else ids_of(span)
+            figures = (elapsed / 1e9, None, None, self._started_wall + elapsed, *ids)
+            ending.measure(text(self._path), figures, self.context)
         old = plan.instruments.old
         if old is not None:
             old.record(
@@ -284,23 +287,19 @@ class Exchange:
         # A name that the application gave its span meanwhile is kept.
         ours = self._renamed is None and getattr(span, "name", name) == name
         if span.is_recording():
-            if ours and self.route is not None:
+            if ours and ending.name != name:
                 span.update_name(ending.name)
             found = ending.attributes
             if self.extra:
-                found = attributes.finished({**self.extra, **ending.plain}, self._plan.settings)
+                found = self._plan.finished({**self.extra, **ending.plain})
             span.set_attributes(found)
+            if ending.marks is not None:
+                for mark, when in zip(ending.marks, (self._started_wall, self._started_wall + elapsed), strict=True):
+                    span.add_event(mark, timestamp=when)
             if self._failed is not None:
                 span.set_status(Status(StatusCode.ERROR, self._failed))
             elif ending.status is not None:
                 span.set_status(ending.status)
-        if naming.current is not None:
-            start = self._started_wall
-            finished = naming.Finished(
-                span, self.context, self._kind.method, text(self._path), self.route, self.status, elapsed / 1e9, start,
-                start + elapsed, ours, self._plan.settings,
-            )  # fmt: skip
-            naming.current.finish(finished)
 
     def _find_out_route(self) -> None:
         find = self._plan.find_route

@@ -61,6 +61,9 @@ class Folding(Protocol):
     def active(self, key: object, attributes: Mapping[str, Any]) -> Any:
         """Return where running requests with these attributes are counted."""
 
+    def along(self, fold: Callable[[], None]) -> bool:
+        """Call this too whenever figures are folded; False where no collection would wait for it."""
+
 
 @final
 class Instruments:

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 from otelfork import semconv
 from otelfork.encoding.encoder import Encoder
 from otelfork.encoding.fields import Made, keep
-from otelfork.request import attributes
+from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
 from otelfork.request.facts import Forwarding, Request, text
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
@@ -44,22 +44,32 @@ class Ending:
         note: takes the figures of a request; None where the instruments have to be used one by one.
         key: of the metrics' attributes.
         bodiless: whether there is no body on the wire, whatever the application gave (RFC 9110, section 6.4.1).
+        marks: events at the start and at the end of the span, where there is a second set of names.
+        measure: takes the figures under those names.
     """
 
-    __slots__ = ("attributes", "bodiless", "key", "name", "note", "packed", "plain", "status")
+    __slots__ = ("attributes", "bodiless", "key", "marks", "measure", "name", "note", "packed", "plain", "status")
 
     def __init__(self, kind: Kind, status: int | None, error_type: str | None, route: str | None) -> None:
         plan = kind.plan
         if error_type is None and status is not None and status >= 500:
             error_type = str(status)
         self.plain = attributes.of_end(status, error_type, route)
-        self.attributes = attributes.finished(self.plain, plan.settings)
+        self.attributes = plan.finished(self.plain)
         self.name = kind.name if route is None else f"{kind.name} {route}"
         self.status = _ERROR if status is not None and status >= 500 else None
         self.packed: tuple[bytes, bytes, bytes] | None = None
         self.bodiless = kind.bodiless or bodiless(status)
         self.key: MetricKey = (kind.method, kind.scheme, status, error_type, route, kind.version, kind.websocket)
         self.note = plan.instruments.noting(self.key)
+        self.marks: tuple[str, str] | None = None
+        self.measure: naming.Measure | None = None
+        names = plan.names
+        if names is not None:
+            self.name = names.name or self.name
+            self.marks = names.marks
+            limit = plan.settings.cardinality_limit
+            self.measure = names.measure(plan.instruments.folding, kind.method, route, status, limit)
 
 
 @final
@@ -142,8 +152,12 @@ class Kind:
         """Return the attributes that are known when a request begins."""
         settings = self.plan.settings
         request = self.request(sketch)
-        found: dict[str, Any] = attributes.of_request(request, resolve(request, settings), self.method, settings)
-        return found
+        addresses = resolve(request, settings)
+        names = self.plan.names
+        if names is None or self.plan.mapped:
+            return dict(attributes.of_request(request, addresses, self.method, settings))
+        common = attributes.common(addresses, self.method, request)
+        return {**names.named(common), **names.named(attributes.own(request, addresses, settings))}
 
     def pack(self, sketch: Sketch, encoder: Encoder) -> bytes:
         """Return the fields of these attributes, in the same order."""
@@ -158,10 +172,13 @@ class Kind:
             plan.ends[peer, forwarded_for, self._forwarded],
             plan.ports[port] if port is not None and peer else b"",
             plan.agents[agent] if agent else b"",
+            b"" if plan.names is None else plan.targets[path],
         ))  # fmt: skip
 
     def _pack(self, encoder: Encoder) -> bytes:
-        packed = self._packed = encoder.joined(attributes.common(self._addresses, self.method, self._first))
+        common = attributes.common(self._addresses, self.method, self._first)
+        names = self.plan.names
+        packed = self._packed = encoder.joined(common if names is None else names.named(common))
         return packed
 
 
@@ -176,11 +193,12 @@ class Plan:
         kinds: the kinds that were seen, by what the edge makes a key of.
         answers: whether anything is added to responses.
         mapped: whether other names are added to the attributes.
+        names: the second set of names of this process's requests.
     """
 
     __slots__ = (
         "agents", "answers", "board", "encoder", "endings", "ends", "find_route", "instruments", "kinds", "lane", "mapped",
-        "paths", "ports", "queries", "search_excluded", "settings", "trusts_all",
+        "names", "paths", "ports", "queries", "search_excluded", "settings", "targets", "trusts_all",
     )  # fmt: skip
 
     def __init__(self, instruments: Instruments, settings: HttpSettings, find_route: FindRoute) -> None:
@@ -191,12 +209,14 @@ class Plan:
         self.lane = instruments.lane
         self.answers = settings.answers
         self.mapped = attributes.mapped(settings)
+        self.names = naming.current
         self.trusts_all = settings.trust is None
         self.search_excluded = None if settings.excluded is None else settings.excluded.search
         self.kinds: dict[Any, Kind] = {}
         self.endings: dict[Any, dict[_End, Ending]] = {}
         self.encoder = encoder = Encoder()
         self.paths = Made(lambda path: encoder.attribute(semconv.URL_PATH, text(path)))
+        self.targets = Made(self._pack_target)
         self.queries = Made(lambda query: encoder.attribute(semconv.URL_QUERY, attributes.query(query, settings)))
         self.agents = Made(lambda agent: encoder.attribute(semconv.USER_AGENT_ORIGINAL, text(agent)))
         self.ends = Made(self._pack_ends)
@@ -207,6 +227,17 @@ class Plan:
         made = Kind(self, request)
         keep(self.kinds, key, made)
         return made
+
+    def finished(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Return attributes of a request's end as they are exported."""
+        mapped = attributes.finished(dict(found), self.settings)
+        # The names before 1.21 are among ours, and say the target with its query.
+        return dict(mapped) if self.names is None or self.mapped else self.names.named(mapped)
+
+    def _pack_target(self, path: str) -> bytes:
+        path_alone = {semconv.URL_PATH: text(path)}
+        named = path_alone if self.names is None else self.names.named(path_alone)
+        return self.encoder.joined({key: value for key, value in named.items() if key not in path_alone})
 
     def _pack_ends(self, given: tuple[str, str, str]) -> bytes:
         peer, forwarded_for, forwarded = given

@@ -1,46 +1,45 @@
-"""A second set of names for finished requests: what a server's instrumentor documents, beside the conventions' own.
+"""A second set of names for requests: what a server's instrumentor documents, beside the conventions' own.
 
-One object of the process, consulted at the end of each exchange; none is there unless such an instrumentor is on. It maps what the
-exchange has found out to other names, and measures nothing itself.
+One object of the process; none is there unless such an instrumentor is on. What many requests have in common asks it once (see
+`kinds`): it maps what is known anyway to other names, and measures nothing itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
 
-from otelfork.settings.http import HttpSettings
+from otelfork.request.instruments import Folding
 
-
-@dataclass(slots=True)
-class Finished:
-    """A request that has just ended."""
-
-    span: Span
-    context: Context
-    method: str
-    """A known method, or `_OTHER`."""
-    path: str
-    """As sent, without the query."""
-    route: str | None
-    status: int | None
-    seconds: float
-    start: int
-    """In nanoseconds since the epoch, as `end`."""
-    end: int
-    ours: bool
-    """Whether the span's name is of our making, and not the application's."""
-    settings: HttpSettings
+Measure: TypeAlias = "Callable[[str, tuple[float, None, None, int, bytes, bytes, int], Context], object]"
+"""Takes path, figures (as `lane.folding.Entry`) and context of a request that has ended."""
 
 
 class Names(Protocol):
     """A mapping of requests to other names."""
 
-    def finish(self, request: Finished) -> None:
-        """Give a request's span and figures the other names too. The span is still open."""
+    name: str | None
+    """Of every request's span; None where the conventions' names stay."""
+    marks: tuple[str, str]
+    """The events at the start and at the end of every request's span."""
+
+    def named(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a span's attributes, or a part of them, with the other names of these added at the end."""
+
+    def measure(
+        self, folding: Folding | None, method: str, route: str | None, status: int | None, limit: int
+    ) -> Measure:
+        """Return what takes the figures of requests that ended alike.
+
+        Args:
+            folding: takes figures in place of instruments; None where there is none.
+            method: a known one, or `_OTHER`.
+            route: the template that the framework chose.
+            status: the response's.
+            limit: attribute sets per instrument, the overflow set included.
+        """
 
     def recovered(self, name: str, attributes: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return name and attributes for the span of a request whose worker was killed."""

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from otelfork import bootstrap, exits, workers
-from otelfork.middleware import switch_off
+from otelfork.middleware import switch_off, use_names
 from otelfork.request import naming
 from otelfork.run import runs
 from otelfork.servers import applications
@@ -91,7 +91,7 @@ def detach() -> None:
     while _here.undo:
         _here.undo.pop()()
     if _here.names is not None and naming.current is _here.names:
-        naming.use(None)
+        use_names(None)
     _here.requests, _here.names, _here.options = False, None, {}
 
 
@@ -131,7 +131,7 @@ def _prepare_master() -> None:
 def _announce() -> None:
     if bootstrap.ensure_installed():
         if _here.names is not None:
-            naming.use(_here.names)  # for what it may have to report of killed workers when it ends
+            use_names(_here.names)  # for what it may have to report of killed workers when it ends
         announce_run(runs.origin())
         workers.supervise()
 
@@ -194,7 +194,7 @@ def _start(worker: Any) -> None:
     if _here.requests and not _is_dirty(worker):
         _trace_application(worker)
     if _here.names is not None:
-        naming.use(_here.names)
+        use_names(_here.names)
     # uvicorn's class puts back the handler that it finds, and ends the process with the signal once it has served.
     last_is_lifespan = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and not exits.handle_sigterm()
     workers.begin(SERVER, lifespan=last_is_lifespan)
