@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from otelfork.bootstrap import Telemetry, configure, current_trace_id, flush, shutdown
 from otelfork.build.providers import Providers
 from otelfork.middleware import OtelMiddleware
+from otelfork.servers import scouts as _scouts  # noqa: F401 - they enrol when they are imported
 from otelfork.settings import SettingsError
 from otelfork.version import __version__
 

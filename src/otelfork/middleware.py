@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from opentelemetry import metrics, trace
 
-from otelfork import bootstrap, forks, semconv
+from otelfork import bootstrap, forks, semconv, workers
 from otelfork.asgi import ASGIMiddleware
 from otelfork.exits import watching
 from otelfork.lane.folding import Folding
@@ -171,6 +171,7 @@ class _PerGeneration:
             made.folding = _folding(generation, made)
         self._instruments = made
         self._generation = generation
+        workers.volunteer()
         return made
 
     def renew(self) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from otelfork.run.boardfile import Orphan
 from otelfork.run.deadruns import dead_runs, has_orphans
-from otelfork.run.scoreboard import NoScoreboard, Scoreboard
+from otelfork.run.scoreboard import Scoreboard
+from otelfork.run.store import NoScoreboard
 
 RUN = "0" * 32
 TRACE, SPAN, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, 0x53995C3F42CD8AD8

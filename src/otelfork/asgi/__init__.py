@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry import propagate
 
-from otelfork import exits, forks
+from otelfork import exits, forks, workers
 from otelfork.asgi.messages import HttpMessages, WebsocketMessages
 from otelfork.asgi.scope import (
     GETTER,
@@ -194,6 +194,7 @@ class ASGIMiddleware:
             kind = message["type"]
             if kind == "lifespan.startup.complete":
                 self._lifespan = True
+                workers.ready()
             elif kind.startswith("lifespan.shutdown."):
                 exits.leave(lifespan=True)
             await send(message)

@@ -28,6 +28,7 @@ from otelfork.settings import SIGNALS, Settings, SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.logging import LogSettings
 from otelfork.settings.run import RunSettings
+from otelfork.settings.workers import WorkerSettings
 
 if TYPE_CHECKING:
     from otelfork.prometheus.page import Page
@@ -143,6 +144,7 @@ def check() -> None:
     LogSettings.read()
     HttpSettings.load()
     RunSettings.read()
+    WorkerSettings.read()
 
 
 def put_off() -> bool:
@@ -186,6 +188,7 @@ def _build(settings: Settings, providers: Callable[[], Providers] | None, **argu
         return generation_of(providers)
     plan = plans.make(settings, alone=_bootstrap.alone, **arguments)
     _bootstrap.basis = plan
+    WorkerSettings.read()  # what is wrong with it is said now, and not by each worker
     pipelines.warm()
     return lambda: pipelines.build(_bootstrap.basis or plan, _bootstrap.guests, _bootstrap.prepare)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from otelfork import exits, forks, logs
+from otelfork import exits, forks, logs, workers
 from otelfork.build import pipelines, plans, seats
 from otelfork.build.generation import Generation
 from otelfork.build.glance import Glance
@@ -68,6 +68,8 @@ class _Bootstrap:
         self.telemetry = Telemetry(self.tracer_provider, self.meter_provider, self.logger_provider, settings)
         exits.configure(timeout=settings.exit_timeout, signals=settings.signals, last_will=self._last_will)
         forks.install(self.first_use, timeout=settings.exit_timeout)
+        if not settings.disabled:
+            workers.prepare()
         return self.telemetry
 
     def glance(self) -> Glance | None:

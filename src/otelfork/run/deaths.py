@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 _LEFT = {RUNNING: ORPHANED, WORKING: LOST}
 _SECOND = 1_000_000_000
-_BEAT = 2 * _SECOND
-"""A process that beats has beaten within so long before its death."""
+_BEAT = 6 * _SECOND // 5
+"""A process that beats has beaten within so long before its death. More would take an early death for an overdue one."""
 _MASTERS_WORD = 3 * _SECOND
 """How long after the last heartbeat a supervised worker's death waits for what the master has to say."""
 

@@ -52,7 +52,8 @@ class Membership:
         if not self.settings.enabled:
             return None
         try:
-            from otelfork.run.scoreboard import NoScoreboard, Scoreboard
+            from otelfork.run.scoreboard import Scoreboard
+            from otelfork.run.store import NoScoreboard
         except ImportError:  # no POSIX locks: nothing forks there either
             return None
         problems = []

@@ -45,15 +45,11 @@ from otelfork.run.boardfile import (
 )
 from otelfork.run.census import Census, take
 from otelfork.run.locks import TRIES, SlotLocks
-from otelfork.run.store import Store
+from otelfork.run.store import NoScoreboard, Store, make_directory
 from otelfork.run.tally import Tally
 from otelfork.seals import seal
 
 _write_row = REQUEST.pack_into
-
-
-class NoScoreboard(Exception):  # noqa: N818 - a state of the machine, not an error of anybody
-    """There is no directory, no space or no lock for a scoreboard; the message says which."""
 
 
 @final
@@ -112,7 +108,7 @@ class Scoreboard:
         self._worker = 0
         """The row of the worker itself; 0 for none."""
         try:
-            _make_directory(directory)
+            make_directory(directory)
             self._locks = self._open()
             self.slot = self._claim()
             self.generation = self._begin()
@@ -190,7 +186,16 @@ class Scoreboard:
         U64.pack_into(self._map, MISSED, self.missed)
 
     def enlist(
-        self, server: str, trace_id: int, span_id: int, flags: int, start: int, *, supervised: bool, limit: int
+        self,
+        server: str,
+        trace_id: int,
+        span_id: int,
+        flags: int,
+        start: int,
+        *,
+        supervised: bool,
+        limit: int,
+        own_id: int | None = None,
     ) -> None:
         """Note that this process is a worker of a server, and the span of its life.
 
@@ -202,12 +207,13 @@ class Scoreboard:
             start: see above.
             supervised: whether a master will note how it ended.
             limit: seconds after which the server kills a worker for the request it is busy with; 0 for never, or not known.
+            own_id: the number that the server itself gives the worker.
         """
         row = self._store.rows + 1
         if self._map[row * ROW + STATE] != FREE:  # a predecessor's, which nobody has sent yet
             row = self._free.pop() if self._free else 0
         self._worker = row
-        raw = f"{server} {self.generation}".encode()
+        raw = f"{server} {self.generation}{'' if own_id is None else f' {own_id}'}".encode()
         if row:
             REQUEST.pack_into(
                 self._map, row * ROW, flags, min(len(raw), TEXT_BYTES), self.pid, 0, trace_id.to_bytes(16, "big"),
@@ -311,12 +317,3 @@ class Scoreboard:
             0, 0, 0, 0, b"",
         )  # fmt: skip
         return generation
-
-
-def _make_directory(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise NoScoreboard(
-            f"{directory} belongs to another user or is open to others; it has to be ours, with mode 0700"
-        )

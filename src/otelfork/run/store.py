@@ -14,6 +14,10 @@ from typing import final
 from otelfork.run.boardfile import HEADER, MAGIC, PAGE, ROW
 
 
+class NoScoreboard(Exception):  # noqa: N818 - a state of the machine, not an error of anybody
+    """There is no directory, no space or no lock for a scoreboard; the message says which."""
+
+
 @final
 class Store:
     """The board file; opened for each reading and writing, so that no descriptor is kept.
@@ -88,3 +92,18 @@ class Store:
             os.pwrite(board, content, offset)
         finally:
             os.close(board)
+
+
+def make_directory(directory: Path) -> None:
+    """Make the folder of the runs' files, for this user alone.
+
+    Raises:
+        NoScoreboard: it is there, and somebody else's or open to others.
+        OSError: it cannot be made.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise NoScoreboard(
+            f"{directory} belongs to another user or is open to others; it has to be ours, with mode 0700"
+        )

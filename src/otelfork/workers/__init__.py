@@ -6,7 +6,8 @@ and no SDK.
 
 from __future__ import annotations
 
-from otelfork.workers.life import begin, end, ready, volunteer
+from otelfork.workers.life import begin, end, ready
 from otelfork.workers.masters import departed, supervise
+from otelfork.workers.recruiting import prepare, volunteer
 
-__all__ = ["begin", "departed", "end", "ready", "supervise", "volunteer"]
+__all__ = ["begin", "departed", "end", "prepare", "ready", "supervise", "volunteer"]

@@ -29,7 +29,16 @@ class Board(Protocol):
     generation: int
 
     def enlist(
-        self, server: str, trace_id: int, span_id: int, flags: int, start: int, *, supervised: bool, limit: int
+        self,
+        server: str,
+        trace_id: int,
+        span_id: int,
+        flags: int,
+        start: int,
+        *,
+        supervised: bool,
+        limit: int,
+        own_id: int | None,
     ) -> None:
         """Note a worker and its span."""
 
@@ -65,7 +74,7 @@ def current() -> Worker | None:
     return _worker if _worker is not None and _worker.pid == os.getpid() else None
 
 
-def begin(server: str, *, limit: float = 0, lifespan: bool = False) -> None:
+def begin(server: str, *, limit: float = 0, lifespan: bool = False, own_id: int | None = None) -> None:
     """Note that this process is a worker of `server` ("gunicorn", "uwsgi"), right after its start: a first use.
 
     Opens the span `{server}.worker`, unless OTELFORK_WORKERS=false. The first call in a process counts. Never raises.
@@ -75,6 +84,7 @@ def begin(server: str, *, limit: float = 0, lifespan: bool = False) -> None:
         limit: seconds after which the server kills a worker for the request that it is busy with (uWSGI's harakiri), where nobody
             but the server will know: a death past it is told as a timeout.
         lifespan: whether the end of the ASGI lifespan is the last that this process will see of itself (uvicorn).
+        own_id: the number that the server itself gives the worker.
     """
     global _worker, _refused
     pid = os.getpid()
@@ -82,22 +92,16 @@ def begin(server: str, *, limit: float = 0, lifespan: bool = False) -> None:
         return
     try:
         generation: Any = forks.ensure()
-        settings = _settings()
-        if generation is None or settings.wanted is False:
+        wanted = settings()
+        if generation is None or wanted.wanted is False:
             _refused = pid
             return
-        _worker = _born(server, getattr(generation, "board", None), round(limit))
+        _worker = _born(server, getattr(generation, "board", None), round(limit), own_id)
         exits.before_last_flush(end, lifespan=lifespan)
-        if settings.gauges:
+        if wanted.gauges:
             gauges.start(server, _identity(_worker.board))
     except Exception:
         _logger.exception("the worker's own telemetry could not begin")
-
-
-def volunteer(server: str, *, limit: float = 0, lifespan: bool = False) -> None:
-    """Begin, where a variable asks for the life of workers: for an application that was wrapped and a server that was not."""
-    if _settings().asked_for:
-        begin(server, limit=limit, lifespan=lifespan)
 
 
 def ready() -> None:
@@ -139,7 +143,7 @@ def end(reason: str | None = None) -> None:
         _logger.exception("the worker's end could not be noted")
 
 
-def _settings() -> WorkerSettings:
+def settings() -> WorkerSettings:
     try:
         return WorkerSettings.read()
     except SettingsError as error:
@@ -147,13 +151,18 @@ def _settings() -> WorkerSettings:
         return WorkerSettings()
 
 
-def _born(server: str, board: Board | None, limit: int) -> Worker:
+def _born(server: str, board: Board | None, limit: int, own_id: int | None) -> Worker:
     start = time.time_ns()
-    span = trace.get_tracer(SCOPE, __version__, schema_url=semconv.SCHEMA_URL).start_span(
-        f"{server}.worker", context=Context(), attributes=_identity(board), start_time=start
-    )
+    attributes = _identity(board)
     if board is not None:
-        span.set_attribute(names.GENERATION, board.generation)
+        attributes[names.GENERATION] = board.generation
+    if own_id is not None:
+        attributes[names.own_id(server)] = own_id
+    span = trace.get_tracer(SCOPE, __version__, schema_url=semconv.SCHEMA_URL).start_span(
+        f"{server}.worker", context=Context(), attributes=attributes, start_time=start
+    )
+    span.add_event(names.STARTED, timestamp=start)
+    if board is not None:
         seen = span.get_span_context()
         board.enlist(
             server,
@@ -163,8 +172,8 @@ def _born(server: str, board: Board | None, limit: int) -> Worker:
             start,
             supervised=masters.supervised(),
             limit=limit,
+            own_id=own_id,
         )
-    span.add_event(names.STARTED, timestamp=start)
     return Worker(server, span, board)
 
 
