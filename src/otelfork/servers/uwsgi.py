@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from otelfork import exits, workers
@@ -29,11 +29,14 @@ def attach() -> None:
     uwsgi = _module()
     if uwsgi is None or _number(uwsgi) or isinstance(getattr(uwsgi, "post_fork_hook", None), _Hook):
         return
+    theirs = [getattr(uwsgi, "post_fork_hook", None)]
     # The module of `@postfork` takes the hook for itself when it is imported: it has to come before ours. Without a master it
     # cannot be imported, and then there is no hook either.
     with contextlib.suppress(Exception):
         importlib.import_module("uwsgidecorators")
-    uwsgi.post_fork_hook = _Hook(getattr(uwsgi, "post_fork_hook", None))
+    if (chain := getattr(uwsgi, "post_fork_hook", None)) is not theirs[0]:
+        theirs.append(chain)
+    uwsgi.post_fork_hook = _Hook([hook for hook in theirs if hook is not None])
 
 
 def working() -> bool:
@@ -52,15 +55,15 @@ def begin() -> None:
 
 
 class _Hook:
-    """The post-fork hook: the one that was there, then ours."""
+    """The post-fork hook: those that were there, then ours."""
 
-    def __init__(self, previous: Callable[[], object] | None) -> None:
-        self._previous = previous
+    def __init__(self, theirs: Sequence[Callable[[], object]]) -> None:
+        self._theirs = theirs
 
     def __call__(self) -> None:
         """Called by uWSGI in each process that it has forked."""
-        if self._previous is not None:
-            self._previous()
+        for hook in self._theirs:
+            hook()
         if working():
             begin()
             workers.ready()
