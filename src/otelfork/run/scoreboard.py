@@ -68,24 +68,8 @@ class Scoreboard:
     """
 
     __slots__ = (
-        "_beyond",
-        "_condemned",
-        "_free",
-        "_kept",
-        "_locks",
-        "_map",
-        "_seal",
-        "_slots",
-        "_store",
-        "_worker",
-        "directory",
-        "generation",
-        "missed",
-        "pid",
-        "run",
-        "service",
-        "slot",
-        "tally",
+        "_beyond", "_condemned", "_free", "_kept", "_locks", "_map", "_seal", "_slots", "_store", "_worker", "directory",
+        "generation", "missed", "pid", "run", "service", "slot", "tally",
     )  # fmt: skip
 
     def __init__(self, directory: Path, run: str, service: str = "", *, slots: int = 1024, rows: int = 63) -> None:
@@ -180,7 +164,7 @@ class Scoreboard:
             self._free.append(row)
 
     def beat(self) -> None:
-        """Note that this process lives. Called by the exporter thread about once a second."""
+        """Note that this process lives, about once a second."""
         U64.pack_into(self._map, HEARTBEAT, time.time_ns())
         U32.pack_into(self._map, BEYOND, len(self._beyond))
         U64.pack_into(self._map, MISSED, self.missed)
@@ -215,10 +199,8 @@ class Scoreboard:
         self._worker = row
         raw = f"{server} {self.generation}{'' if own_id is None else f' {own_id}'}".encode()
         if row:
-            REQUEST.pack_into(
-                self._map, row * ROW, flags, min(len(raw), TEXT_BYTES), self.pid, 0, trace_id.to_bytes(16, "big"),
-                span_id.to_bytes(8, "big"), bytes(8), start, b"", raw, WORKING,
-            )  # fmt: skip
+            ids = trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"), b""
+            _write_row(self._map, row * ROW, flags, len(raw), self.pid, 0, *ids, start, b"", raw, WORKING)
         self._map[SERVER : SERVER + SERVER_BYTES] = server.encode()[:SERVER_BYTES].ljust(SERVER_BYTES, b"\0")
         U32.pack_into(self._map, LIMIT, limit)
         U32.pack_into(self._map, FLAGS, WORKER | (SUPERVISED if supervised else 0))
@@ -311,9 +293,6 @@ class Scoreboard:
         """Map the slot and write its header over the predecessor's; return the generation."""
         self._map = self._store.reserve(self.slot)
         generation = deaths.succeed(self._map, self.tally).generation + 1
-        now = time.time_ns()
-        SLOT.pack_into(
-            self._map, 0, RUNNING, self.pid, runs.start_time(self.pid), runs.namespace(), now, now, b"", generation,
-            0, 0, 0, 0, b"",
-        )  # fmt: skip
+        who, now = (self.pid, runs.start_time(self.pid), runs.namespace()), time.time_ns()
+        SLOT.pack_into(self._map, 0, RUNNING, *who, now, now, b"", generation, 0, 0, 0, 0, b"")
         return generation
