@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import signal
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from tests.conformance.driving import drive
-from tests.conformance.rows import FASTAPI, PROGRAMS, Row
+from tests.conformance.rows import FASTAPI, FLASK, PROGRAMS, Row
+from tests.conformance.scraping import PATIENCE, Scraper, environment, holder, total
 from tests.conformance.serving import Server, free_port, serve
 
 REQUESTS = 120
-SCRAPE_SECONDS, TAKEOVER_SECONDS, PATIENCE = 2.0, 15.0, 30.0
+SILENT_SECONDS = 4.0
+"""Less than a worker would lie still if it waited for a silent client: five seconds."""
 WORKERS = "4"
 _GUNICORN = ("{python}", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", WORKERS)
 ROWS = (
@@ -42,66 +40,6 @@ ROWS = (
         FASTAPI,
     ),
 )
-
-
-class Scraper:
-    """Scrapes one port; a scrape that fails is a gap, whose length in seconds is noted."""
-
-    def __init__(self, port: int, path: str = "/metrics") -> None:
-        self.port = port
-        self.path = path
-        self.longest_gap = 0.0
-        self._answered = time.monotonic()
-
-    def page(self) -> str | None:
-        """Return the page, or None where nobody answers."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=SCRAPE_SECONDS)) as connection:
-            try:
-                connection.request("GET", self.path)
-                response = connection.getresponse()
-                body = response.read().decode()
-            except (OSError, http.client.HTTPException):
-                self.longest_gap = max(self.longest_gap, time.monotonic() - self._answered)
-                return None
-        assert response.status == 200, body
-        self._answered = time.monotonic()
-        return body
-
-    def readings(self, until: object, deadline: float = PATIENCE) -> Iterator[str]:
-        """Yield each page that is answered until `until()` is true and one more page was read after that."""
-        end = time.monotonic() + deadline
-        while time.monotonic() < end:
-            done = until()  # type: ignore[operator]
-            page = self.page()
-            if page is not None:
-                yield page
-                if done:
-                    return
-            time.sleep(0.05)
-        raise AssertionError("it did not come about")
-
-
-def total(page: str, name: str = "http_server_request_duration_seconds_count") -> float:
-    """Return the sum of all samples of that name."""
-    families = text_string_to_metric_families(page)
-    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
-
-
-def holder(folder: Path) -> int:
-    """Return the pid of the worker that has the port."""
-    (note,) = (folder / "run").glob("*.holder")
-    return int(json.loads(note.read_text())["pid"])
-
-
-def environment(port: int) -> dict[str, str]:
-    """Return the variables of a server that is scraped on that port."""
-    return {
-        "OTEL_TRACES_EXPORTER": "none",
-        "OTEL_METRICS_EXPORTER": "prometheus",
-        "OTEL_LOGS_EXPORTER": "none",
-        "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
-        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
-    }
 
 
 def gone_and_replaced(server: Server, pid: int, before: set[int]) -> object:
@@ -144,3 +82,97 @@ def test_every_scrape_reads_what_was_counted(row: Row, tmp_path: Path, write_res
     )
     readings = (set(first[-1:] + killed + recycled), last[-1])
     assert ({float(REQUESTS)}, REQUESTS + 8.0) == readings, server.output[-3000:]
+
+
+STARTS = (
+    ROWS[0],
+    Row(
+        "otelfork run gunicorn --preload",
+        (
+            "{bin}/otelfork",
+            "run",
+            "{bin}/gunicorn",
+            "--bind",
+            "127.0.0.1:{port}",
+            "--workers",
+            WORKERS,
+            "--preload",
+            "app:app",
+        ),
+        FLASK,
+    ),
+    ROWS[-1],
+    Row(
+        "uvicorn --workers --interface wsgi",
+        (*ROWS[-1].command[:-1], "--interface", "wsgi", "wsgi_app:app"),
+        PROGRAMS,
+        note="neither lifespan nor request: the worker is known while it imports the application",
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("row", STARTS, ids=lambda row: row.name)
+def test_the_endpoint_answers_before_any_request(row: Row, tmp_path: Path):
+    """From the start of the workers, each of them with its process's figures."""
+    scraper = Scraper(free_port())
+    with serve(row, environment(scraper.port), tmp_path, 1) as server:
+        server.wait_until_ready()
+        pages = list(scraper.readings(lambda: started(scraper.page() or "") == int(WORKERS)))
+        server.stop()
+    assert int(WORKERS) == started(pages[-1]), server.output[-3000:]
+
+
+def started(page: str) -> int:
+    """Return how many workers show their own figures."""
+    return sum(line.startswith("process_start_time_seconds{") for line in page.splitlines())
+
+
+@pytest.mark.timeout(120)
+def test_a_second_server_runs_on_without_the_port_and_gets_it_when_it_is_free(tmp_path: Path):
+    """It says who has the port, answers its clients, and serves its own page once the first has ended."""
+    scraper = Scraper(free_port())
+    second_folder = tmp_path / "second"
+    second_folder.mkdir()
+    shared = {**environment(scraper.port), "OTELFORK_RUN_DIR": str(tmp_path / "run")}
+    with serve(ROWS[0], shared, tmp_path, 1) as first:
+        first.wait_until_ready()
+        drive(first, 3)
+        holding = holder(tmp_path)
+        with serve(ROWS[0], {**shared, "OTEL_SERVICE_NAME": "second"}, second_folder, 1) as second:
+            second.wait_until_ready()
+            drive(second, 5)
+            said = wait_for(lambda: f"process {holding} of the service conformance has it" in second.output)
+            before = total(scraper.page() or "")
+            first.stop()
+            after = [total(page) for page in scraper.readings(lambda: total(scraper.page() or "") == 5)]
+            lines = [line for line in second.output.splitlines() if "has it" in line]
+            second.stop()
+    assert (True, 3.0, 5.0, 1) == (said, before, after[-1], len(lines)), second.output[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_silent_clients_do_not_block_the_hub_of_gevent(tmp_path: Path):
+    """A worker that waits for a client of its port goes on answering requests."""
+    scraper = Scraper(free_port())
+    with serve(ROWS[2], environment(scraper.port), tmp_path, 1) as server:
+        server.wait_until_ready()
+        drive(server, 8)
+        assert wait_for(scraper.page)
+        silent = [socket.create_connection(("127.0.0.1", scraper.port)) for _ in range(4)]
+        sent = drive(server, REQUESTS)
+        for each in silent:
+            each.close()
+        server.stop()
+    slowest = max(one.ended - one.begun for one in sent)
+    assert (REQUESTS, True) == (len(sent), slowest < SILENT_SECONDS), server.output[-3000:]
+
+
+def wait_for(condition) -> bool:
+    """Wait until a condition is true; return whether it is."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(condition())
