@@ -22,12 +22,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otelfork import lane
-from otelfork.build import components
+from otelfork.build import components, server
 from otelfork.build.generation import Generation
 from otelfork.build.guests import Guests, HomeSpanProcessors, keep_home
 from otelfork.build.plans import Plan, value
 from otelfork.build.recovery import Recovery
-from otelfork.build.server import ServerMetrics
 from otelfork.delivery import figures, weights
 from otelfork.delivery.complaints import Complaints
 from otelfork.delivery.outbox import Outbox
@@ -88,10 +87,9 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     if board is not None:
         _look_after_the_dead(generation, board, resource)
         figures.observe_missed(generation.meter_provider.get_meter(SCOPE), lambda: board.missed)
-        for reader in readers:
-            reader.beside = ServerMetrics(board, resource.detected, delta=settings.temporality == "delta")
+        server.tell(readers, board, resource.detected, settings, lambda: generation.foreign)
         if page is not None:
-            page.beside = ServerMetrics(board, resource.detected, delta=False)
+            page.beside = server.ServerMetrics(board, resource.detected, delta=False)
     if writer is not None:
         _look_after_the_spool(generation, writer)
     return generation

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Gauge,
@@ -26,7 +27,9 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otelfork import semconv
+from otelfork.exporters.outlets import OutboxReader
 from otelfork.run.names import BOUNDS
+from otelfork.settings import Environment, Settings
 from otelfork.version import __version__
 from otelfork.workers import figures
 from otelfork.workers.figures import Figure, Kind, Point
@@ -37,6 +40,33 @@ if TYPE_CHECKING:
 
 _SCHEMA = semconv.SCHEMA_URL
 _OF_A_PROCESS = ("process.pid", "process.parent_pid", "worker.id")
+
+
+def tell(
+    readers: Sequence[OutboxReader],
+    board: Scoreboard,
+    resource: Callable[[], Resource],
+    settings: Settings,
+    foreign: Callable[[], Sequence[object]],
+) -> None:
+    """Have each exporter of metrics told of the server, too.
+
+    Args:
+        readers: one for each exporter.
+        board: this process's scoreboard.
+        resource: gives this process's resource.
+        settings: whether the exporters are told differences, and whether anybody has chosen them.
+        foreign: gives the user's own providers. Beside a meter provider of theirs the default exporter has nothing to say.
+    """
+    chosen = settings.exporters["metrics"] != ("console",) or Environment().is_set("OTEL_METRICS_EXPORTER")
+    for reader in readers:
+        metrics = ServerMetrics(board, resource, delta=settings.temporality == "delta")
+
+        def beside(metrics: ServerMetrics = metrics) -> ResourceMetrics | None:
+            told = chosen or not any(isinstance(each, MeterProvider) for each in foreign())
+            return metrics() if told else None
+
+        reader.beside = beside
 
 
 @final
