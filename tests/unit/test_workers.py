@@ -215,6 +215,20 @@ def test_who_has_worker_telemetry(tmp_path: Path, wanted: str, gauges: str, atta
     assert (attached, asked) == (bool(spans), found.asked_for)
 
 
+def test_attached_to_all_servers_everyone_begins_unless_forbidden(monkeypatch) -> None:
+    """Zero code has worker telemetry like the instrumentor; OTELFORK_WORKERS=false takes it away."""
+    begun: list[str] = []
+    scout = workers.recruiting.Scout(lambda: begun.append("prepared"), lambda: begun.append("began"))
+    monkeypatch.setattr(workers.recruiting, "_scouts", [scout])
+    monkeypatch.setattr(workers.recruiting, "_everyone", False)
+    for begins, wanted in ((False, ""), (True, ""), (True, "false")):
+        monkeypatch.setenv("OTELFORK_WORKERS", wanted)
+        workers.everyone(begins=begins)
+        workers.prepare()
+        workers.volunteer()
+    assert ["prepared", "began"] == begun
+
+
 def test_a_setting_that_is_no_boolean_is_refused() -> None:
     """By name, as every other."""
     with pytest.raises(SettingsError, match="OTELFORK_WORKERS"):

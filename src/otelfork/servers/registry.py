@@ -13,6 +13,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from otelfork import workers
 from otelfork.servers import uwsgiapps
 from otelfork.servers.imports import Hook, Watch
 
@@ -67,6 +68,7 @@ def attach(*, disabled: Collection[str] = ()) -> None:
     """
     names = {*SERVERS.values(), "uwsgi"}
     _registry.disabled = frozenset(names if "*" in disabled else names & set(disabled))
+    workers.everyone(begins=True)
     _registry.watch.start()
     if "uwsgi" not in _registry.disabled:
         uwsgiapps.attach()
@@ -77,6 +79,7 @@ def attach(*, disabled: Collection[str] = ()) -> None:
 
 def detach() -> None:
     """Wait for no server any more, and put those that were attached back as they were."""
+    workers.everyone(begins=False)
     _registry.watch.stop()
     uwsgiapps.detach()
     while _registry.attached:

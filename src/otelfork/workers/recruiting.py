@@ -1,6 +1,7 @@
-"""How a process finds out that it is a worker where nobody has attached otelfork to its server: the one line, and `configure`.
+"""How a process finds out that it is a worker where its server's own glue does not say so: the one line, `configure`, zero code.
 
-It happens only where a variable asks for it (`settings.workers`). Who knows the servers enrols here; this room does not.
+It happens where a variable asks for it (`settings.workers`), and where otelfork was attached to whatever server there is. Who
+knows the servers enrols here; this room does not.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Scout:
 
 
 _scouts: list[Scout] = []
+_everyone = False
 
 
 def enrol(scout: Scout) -> None:
@@ -33,20 +35,30 @@ def enrol(scout: Scout) -> None:
     _scouts[:] = [scout]
 
 
+def everyone(*, begins: bool) -> None:
+    """Have every worker of this program begin that no variable forbids; for zero code."""
+    global _everyone
+    _everyone = begins
+
+
 def prepare() -> None:
-    """Have the servers' own hooks set, where a variable asks for the life of workers. Builds nothing.
+    """Have the servers' own hooks set, where workers are to begin. Builds nothing.
 
     Raises:
         SettingsError: a variable cannot be used.
     """
-    if WorkerSettings.read().asked_for:
+    if _wanted(WorkerSettings.read()):
         _ask("prepare")
 
 
 def volunteer() -> None:
-    """Begin the life of this worker at its first use, where a variable asks for it. Never raises."""
-    if life.current() is None and life.settings().asked_for:
+    """Begin the life of this worker at its first use, where it is to. Never raises."""
+    if life.current() is None and _wanted(life.settings()):
         _ask("begin")
+
+
+def _wanted(settings: WorkerSettings) -> bool:
+    return settings.asked_for or (_everyone and settings.wanted is not False)
 
 
 def _ask(question: str) -> None:
