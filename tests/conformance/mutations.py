@@ -60,6 +60,16 @@ class Broken:
 
 
 BROKEN = (
+    Broken(
+        "wrapping_off",
+        "the wrapping of what servers load",
+        "test_zero_code.py::test_verify_accounts_for_every_request[instrument gunicorn]",
+    ),
+    Broken(
+        "wrapping_off",
+        "the wrapping of what servers load",
+        "test_guide_lines.py::test_a_command_line_of_the_guide_works_as_printed[uvicorn]",
+    ),
     Broken("flush_off", "the flush on the way out", "test_collector.py"),
     Broken("flush_off", "the flush on the way out", "test_examples.py::test_an_item_is_named_by_its_route"),
     Broken(

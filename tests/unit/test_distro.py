@@ -100,13 +100,12 @@ def test_another_python_goes_its_own_way(tmp_path: Path) -> None:
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("variable", "value", "expected"),
+    ("way", "variable", "value", "expected"),
     [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke", "one of grpc, http/protobuf"),
-        ("OTELFORK_TRUSTED_PROXIES", "nobody", "all, none, or a list of addresses"),
-        ("OTEL_TRACES_EXPORTER", "pigeon", "an installed exporter"),
+        *((way, "OTEL_EXPORTER_OTLP_PROTOCOL", "smoke", "one of grpc, http/protobuf") for way in WAYS),
+        ("run", "OTELFORK_TRUSTED_PROXIES", "nobody", "all, none, or a list of addresses"),
+        ("run", "OTEL_TRACES_EXPORTER", "pigeon", "an installed exporter"),
     ],
 )
 def test_a_bad_setting_is_one_line_and_the_program_goes_on(way: str, variable: str, value: str, expected: str) -> None:
@@ -202,3 +201,46 @@ def test_the_stock_way_of_configuring_stays_in_its_seat(tmp_path: Path) -> None:
         done.stdout.count('"kind": "SpanKind.SERVER"'),
         done.stdout.count("worker.id"),
     )
+
+
+CALL = """
+import threading
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+import requests
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_): pass
+def answer(environ, start_response):
+    start_response("200 OK", [])
+    return [b""]
+server = make_server("127.0.0.1", 0, answer, handler_class=Quiet)
+thread = threading.Thread(target=server.handle_request)
+thread.start()
+requests.get(f"http://127.0.0.1:{server.server_port}/")
+thread.join()
+server.server_close()
+"""
+
+
+@pytest.mark.parametrize(("disabled", "spans"), [("", 1), ("requests", 0), ("*", 0)])
+def test_an_installed_instrumentation_is_activated(disabled: str, spans: int) -> None:
+    """A call that a library makes is a span, unless its instrumentation is disabled."""
+    done = outcome(*WAYS["run"], script=CALL, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=disabled)
+    assert (0, spans) == (done.returncode, done.stdout.count('"kind": "SpanKind.CLIENT"')), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("way", "variables", "wanted"),
+    [
+        ("run", {}, True),
+        ("instrument", {}, True),
+        ("run", {"OTELFORK_SYSTEM_METRICS": "false"}, False),
+        ("run", {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "system_metrics"}, False),
+    ],
+)
+def test_system_metrics_are_ours(way: str, variables: dict[str, str], wanted: bool) -> None:
+    """The installed instrumentation is not activated beside it, and what turns it off turns off ours."""
+    names = ("otelfork.system.metrics", "opentelemetry.instrumentation.system_metrics")
+    script = f"import sys; print(*(name in sys.modules for name in {names}))"
+    script = f"from opentelemetry import trace; trace.get_tracer('t').start_span('s').end(); {script}"
+    done = outcome(*WAYS[way], script=script, OTEL_TRACES_EXPORTER="none", **variables)
+    assert f"{wanted} {wanted}\n" == done.stdout, done.stderr

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -50,6 +51,7 @@ def run(
     start_timeout: float = 30.0,
     timeout: float = 30.0,
     keep_alive: bool = False,
+    drain: float = 0.0,
     progress: Callable[[int], object] | None = None,
     receiver: Receiver | None = None,
     show_output: bool = False,
@@ -61,9 +63,10 @@ def run(
     each of `paths` in turn. The server gets this process's environment with its OTLP destination replaced, then
     `environment` on top. `start_timeout` is how long it may take to listen; `timeout` holds for each thing
     waited for after that: an answer, its end, the last of its telemetry. All in seconds. `keep_alive` reuses
-    connections, which leaves some workers without requests. `progress` is called with the number of requests
-    done. A `receiver` that is given is used (and its faults) and left open; it should be empty. `mishaps` are what is to go
-    wrong on purpose.
+    connections, which leaves some workers without requests. `drain` is how long the server is left in peace
+    before SIGTERM, as behind a load balancer (a uWSGI worker that still writes its last log line runs no exit
+    code). `progress` is called with the number of requests done. A `receiver` that is given is used (and its
+    faults) and left open; it should be empty. `mishaps` are what is to go wrong on purpose.
 
     Raises ServerNotStartedError if the server cannot be driven, ValueError for arguments that mean nothing.
     """
@@ -92,6 +95,7 @@ def run(
         )
         sent += happening.finish()
         _settle(receiver, sent, happening)
+        time.sleep(drain)
         stopped = server.stop(timeout)
         output = server.output()
         if stopped.died and not any(one.answered for one in sent):
@@ -204,6 +208,12 @@ def _account(sent: Sequence[Sent], found: Match, stopped: Stopped, output: str, 
     help="Seconds for each answer, for the server's stop, and for the last of its telemetry.",
 )
 @click.option("--keep-alive", is_flag=True, help="Reuse connections; by default each request has its own.")
+@click.option(
+    "--drain",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Seconds between the last answer and SIGTERM.",
+)
 @click.option("--kill-one", is_flag=True, help="Kill a worker (SIGKILL) in the middle of the load.")
 @click.option("--timeout-one", metavar="PATH", default="", help="Also send a request to PATH, which hangs.")
 @click.option("--collector", type=click.Choice(COLLECTORS), default=GOOD, help="How the collector behaves.")
@@ -219,6 +229,7 @@ def command(
     start_timeout: float,
     timeout: float,
     keep_alive: bool,
+    drain: float,
     kill_one: bool,
     timeout_one: str,
     collector: str,
@@ -250,6 +261,7 @@ def command(
                 start_timeout=start_timeout,
                 timeout=timeout,
                 keep_alive=keep_alive,
+                drain=drain,
                 progress=progress,
                 show_output=show_output,
                 mishaps=Mishaps(kill_one, timeout_one, collector),
