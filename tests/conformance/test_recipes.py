@@ -59,6 +59,26 @@ def test_a_recipe_and_the_one_line_send_each_request_once(
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("way", ["gunicorn", "uwsgi"])
+def test_a_recipe_under_zero_code_doubles_nothing(way: str, receiver: Receiver, requests: int, tmp_path: Path):
+    """The recipe's provider comes too late, under our name; its exporter takes the place of the default one."""
+    recipe, command = WAYS[way]
+    _materialised(recipe, receiver, tmp_path)
+    row = Row(name=way, command=("{bin}/otelfork", "run", *command), application=FLASK)
+    with serve(row, receiver.environment(GRPC), tmp_path, requests, python_path=(str(tmp_path),)) as server:
+        server.wait_until_ready()
+        sent = drive(server, requests)
+        server.wait_until_idle()
+        server.stop()
+    receiver.wait_until_quiet()
+    found = account(sent, receiver.spans, receiver.points, work_span=row.work_span, work_counter=row.work_counter)
+    names = {span.resource.get("service.name") for span in receiver.spans}
+    actual = (found.received, found.lost, found.doubled, found.children, names)
+    assert (requests, 0, 0, requests, {"conformance"}) == actual, server.output[-5000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_the_postfork_project_of_the_examples_sends_each_request_once(
     receiver: Receiver, requests: int, tmp_path: Path
 ):

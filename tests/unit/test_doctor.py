@@ -136,3 +136,32 @@ def test_another_server_is_not_known() -> None:
     """It is said, with status 2."""
     result = doctor("--no-export", "--", "hypercorn", "app:app")
     assert (2, True) == (result.exit_code, "uWSGI and gunicorn" in result.stderr)
+
+
+RECIPE = "from opentelemetry import trace\ndef post_fork(server, worker):\n    trace.set_tracer_provider(None)\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "changes"),
+    [
+        ("otelfork run --service-name shop --logs gunicorn", True),
+        ("opentelemetry-instrument gunicorn", True),
+        ("gunicorn", False),
+    ],
+)
+def test_a_recipe_under_zero_code_is_a_finding(
+    start: str, changes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seats are taken before its provider comes; beside the one line it is welcome."""
+    (tmp_path / "gunicorn.conf.py").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    options = of_command([*start.split(), "app:app"])
+    assert [changes] == [any(each.option == "set_tracer_provider" for each in advise(options, 3.0))]
+
+
+def test_a_postfork_project_under_zero_code_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uWSGI's recipe stands in the project's module, which is read and not run."""
+    (tmp_path / "project.py").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    options = of_command(["otelfork", "run", "uwsgi", "--module", "project:app"])
+    assert [True] == [any(each.option == "set_tracer_provider" for each in advise(options, 3.0))]

@@ -22,8 +22,21 @@ class Advice:
 
 def advise(options: Options, exit_timeout: float) -> list[Advice]:
     """Return what is to change and what is good to know; `exit_timeout` is OTELFORK_EXIT_TIMEOUT in seconds."""
-    found = {UWSGI: _uwsgi, GUNICORN: _gunicorn}[options.server](options, exit_timeout)
+    found = [*{UWSGI: _uwsgi, GUNICORN: _gunicorn}[options.server](options, exit_timeout), *_zero(options)]
     return sorted(found, key=lambda advice: not advice.change)
+
+
+def _zero(options: Options) -> Iterator[Advice]:
+    if not options.zero:
+        return
+    if options.on("sets_provider"):
+        text = (
+            "under zero code the seat is taken when Python starts: a provider set later is refused, its resource unused"
+        )
+        change = "OTEL_* variables in place of the recipe, or a start without otelfork run"
+        yield Advice("set_tracer_provider", text, change)
+    if options.on("no_site"):
+        yield Advice("no-site", "without Python's site module otelfork run reaches no interpreter", "remove no-site")
 
 
 def _uwsgi(options: Options, exit_timeout: float) -> Iterator[Advice]:

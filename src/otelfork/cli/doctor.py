@@ -121,7 +121,7 @@ def show_advice(console: Console, options: Options, exit_timeout: float) -> bool
 def command(*, files: tuple[Path, ...], no_export: bool, server_command: tuple[str, ...]) -> None:
     """Export from a forked child with this environment's settings, and check a server's options.
 
-    SERVER_COMMAND is the command line of uWSGI or gunicorn; it is read and not run.
+    SERVER_COMMAND is the command line of uWSGI or gunicorn, with `otelfork run` before it or without; it is read and not run.
 
     Exit status: 0 all is well, 1 something is to change, 2 the settings or a file cannot be used.
 

@@ -18,12 +18,15 @@ _SHORT = {
         "-c": "config", "-w": "workers", "-k": "worker_class", "-t": "timeout", "-b": "bind", "--preload": "preload_app",
     },
     UWSGI: {
-        "-M": "master", "-T": "enable_threads", "-t": "harakiri", "-R": "max_requests", "-p": "processes",
+        "-M": "master", "-w": "module", "-T": "enable_threads", "-t": "harakiri", "-R": "max_requests", "-p": "processes",
         "--ini": "config", "--workers": "processes", "--reload-mercy": "worker_reload_mercy",
     },
 }  # fmt: skip
 _GUNICORN_FILE = Path("gunicorn.conf.py")
 """What gunicorn reads by itself, in the folder where it is started."""
+_ZERO = ("otelfork", "opentelemetry-instrument")
+_RECIPE = "sets_provider"
+"""Not an option: whether the configuration or the project calls `set_tracer_provider` or its like."""
 _FALSE = {"false", "0", "no", "off"}
 
 
@@ -34,6 +37,8 @@ class Options:
     server: str
     values: dict[str, str] = field(default_factory=dict)
     source: str = ""
+    zero: bool = False
+    """Whether the server is started by `otelfork run` or `opentelemetry-instrument`."""
 
     def on(self, name: str) -> bool:
         """Tell whether a flag is set."""
@@ -53,7 +58,9 @@ def of_command(command: Sequence[str]) -> Options | None:
     Raises:
         OSError: the file cannot be read.
     """
-    named = next((n for n, word in enumerate(command[:4]) if Path(word).name in {GUNICORN, UWSGI}), None)
+    zero = any(Path(word).name in _ZERO for word in command[:3])
+    reach = len(command) if zero else 4  # the options of `otelfork run` come before the server
+    named = next((n for n, word in enumerate(command[:reach]) if Path(word).name in {GUNICORN, UWSGI}), None)
     if named is None:
         return None
     server = Path(command[named]).name
@@ -64,7 +71,7 @@ def of_command(command: Sequence[str]) -> Options | None:
         file = str(_GUNICORN_FILE)
     if file:
         values = of_file(Path(file.removeprefix("file:"))).values
-    return Options(server, {**values, **given}, " ".join(command[named:]))
+    return Options(server, _with_recipe(server, {**values, **given}), " ".join(command[named:]), zero=zero)
 
 
 def of_file(path: Path) -> Options:
@@ -80,6 +87,22 @@ def of_file(path: Path) -> Options:
     if path.suffix == ".py":
         return Options(GUNICORN, _assignments(text), str(path))
     raise ValueError(f"{path}: expected a uwsgi.ini or a gunicorn.conf.py")
+
+
+def _with_recipe(server: str, values: dict[str, str]) -> dict[str, str]:
+    """Note whether a uWSGI project sets providers of its own, as far as its module is found; gunicorn's file was read."""
+    if server != UWSGI:
+        return values
+    module = values.get("module") or values.get("wsgi") or ""
+    name = module.partition(":")[0].replace(".", os.sep)
+    folder = Path(values.get("chdir") or values.get("pythonpath") or ".")
+    files = [Path(values.get("wsgi_file") or values.get("file") or "-"), folder / f"{name}.py"]
+    found = any(file.is_file() and _sets_provider(file.read_text("utf-8")) for file in files)
+    return {**values, _RECIPE: "true"} if found else values
+
+
+def _sets_provider(text: str) -> bool:
+    return any(f"set_{signal}_provider(" in text for signal in ("tracer", "meter", "logger"))
 
 
 def _from_environment(server: str) -> list[str]:
@@ -116,7 +139,7 @@ def _ini(text: str) -> dict[str, str]:
 
 def _assignments(text: str) -> dict[str, str]:
     """Read the assignments of plain values at the top of a Python file; functions count as "true"."""
-    found: dict[str, str] = {}
+    found: dict[str, str] = {_RECIPE: "true"} if _sets_provider(text) else {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = "true"
