@@ -6,7 +6,7 @@ at no other time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import propagate
@@ -30,18 +30,21 @@ from otelfork.exits import watching
 from otelfork.lane.current import ways
 from otelfork.request import frameworks, origin, routes
 from otelfork.request.exchange import MARK
-from otelfork.request.hooks import Hooks, call, call_within, once
+from otelfork.request.hooks import NO_HOOKS, Hooks, call, call_within, once
 from otelfork.request.instruments import Instruments
-from otelfork.request.kinds import Plan
+from otelfork.request.kinds import Kind, Plan, Sketch
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.request.propagation import DEFAULT, sender
+from otelfork.seals import Seal, seal
 from otelfork.settings.http import HttpSettings
-
-_NO_HOOKS = Hooks()
 
 # FastAPI (0.165 and later) and Starlette's own middleware trace a request unless these keys are in its scope; where one of
 # them stands around this middleware, it has set its key and has the request (FastAPI span and metrics, Starlette a span).
 _TRACED_HERE = {"fastapi.telemetry": None, "starlette.opentelemetry": True}
+
+
+_BROKEN = (False,)
+_RECORDED = ("http", "websocket")
 
 
 class ASGIMiddleware:
@@ -60,34 +63,34 @@ class ASGIMiddleware:
         *,
         instruments: Callable[[], Instruments | None],
         settings: HttpSettings,
-        hooks: Hooks = _NO_HOOKS,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         self.app = app
         self._instruments = instruments
         self._settings = settings
         self._hooks = hooks
         self._lifespan = False
+        self._watched: Seal = _BROKEN
+        """Sealed by the first request of a process that has no lifespan."""
         self._plan: Plan | None = None
         self._current, self._attach, self._detach = ways()
         frameworks.prepare(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the application does."""
-        kind = scope["type"]
-        if kind == "http" or kind == "websocket":  # noqa: PLR1714 - sooner than a set
-            messages = self._begin(scope, receive, send)
-            if messages is not None:
-                await self._serve(messages)
-                return
-        elif kind == "lifespan":
+        if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        await self.app(scope, receive, send)
-
-    async def _serve(self, messages: HttpMessages | WebsocketMessages) -> None:
+        messages = self._guarded(scope)
+        if messages is None:
+            await self.app(scope, receive, send)
+            return
+        messages.server_receive = receive
+        messages.server_send = send
+        inner = messages.scope
         token: Any = self._attach(messages.context)
         try:
-            await self.app(messages.scope, messages.receive, messages.send)
+            await self.app(inner, messages.receive, messages.send)
         except GeneratorExit:
             # Thrown in by the garbage collector or a closing loop: this is no longer the context it came from.
             token = None
@@ -98,47 +101,41 @@ class ASGIMiddleware:
         finally:
             if token is not None:
                 self._detach(token)
-            messages.leave()
-            messages.scope.pop(MARK, None)  # a cycle less: nothing is left to the garbage collector
+            if not messages.ended:
+                messages.leave()
+            inner.pop(MARK, None)  # a cycle less: nothing is left to the garbage collector
             exits.finish_request()
 
-    def _begin(self, scope: Scope, receive: Receive, send: Send) -> HttpMessages | WebsocketMessages | None:
+    def _guarded(self, scope: Scope) -> HttpMessages | WebsocketMessages | None:
         """Begin an exchange, or return None where there is none to record. The guard of the request's begin."""
         try:
-            outer = scope.get(MARK)
-            if outer is not None and not outer.ended:
-                outer.carriers.append(scope)
-                return None
-            instruments = self._instruments()
-            if instruments is None:
-                return None
-            plan = self._plan
-            if plan is None or plan.instruments is not instruments:
-                self._plan = plan = Plan(instruments, self._settings, routes.of_scope)
-            for name in _TRACED_HERE:
-                if scope.get(name):
-                    frameworks.silence_fastapi(scope)
-                    return None
-            if not self._lifespan:
-                watching.lifespanless()
-            messages = self._exchange(scope, plan)
-            if messages is None:
-                return None
-            messages.server_receive = receive
-            messages.server_send = send
-            messages.hooks = hooks = self._hooks
+            messages = self._begin(scope)
         except Exception:
             once("a request could not be recorded", "asgi.begin")
             return None
-        hook = hooks.server_request_hook
-        if hook is not None:
+        hook = self._hooks.server_request_hook
+        if hook is not None and messages is not None:
             call_within(messages.context, "server_request_hook", hook, messages.span, messages.scope)
         return messages
 
-    def _exchange(self, scope: Scope, plan: Plan) -> HttpMessages | WebsocketMessages | None:
-        current = self._current()
-        if current and suppressed():
+    def _begin(self, scope: Scope) -> HttpMessages | WebsocketMessages | None:
+        outer = scope.get(MARK)
+        if outer is not None and not outer.ended:
+            outer.carriers.append(scope)
             return None
+        instruments = self._instruments()
+        current = self._current()
+        if instruments is None or scope["type"] not in _RECORDED or (current and suppressed()):
+            return None
+        plan = self._plan
+        if plan is None or plan.instruments is not instruments:
+            self._plan = plan = Plan(instruments, self._settings, routes.of_scope, self._hooks)
+        if scope.get("fastapi.telemetry") or scope.get("starlette.opentelemetry"):
+            frameworks.silence_fastapi(scope)
+            return None
+        if not self._lifespan and not self._watched[0]:  # in this process
+            watching.lifespanless()
+            self._watched = seal()
         given = scope.get("headers") or ()
         if not isinstance(given, list):
             given = scope["headers"] = list(given)  # an iterable may be read once only
@@ -149,6 +146,13 @@ class ASGIMiddleware:
         search = plan.search_excluded
         if search is not None and search(kind.full_url(own)):
             return None
+        if current and traced_outside(kind.request(own), scope, raw_path):
+            return None
+        return self._exchange(scope, headers, plan, kind, own)
+
+    def _exchange(
+        self, scope: Scope, headers: Mapping[bytes, bytes], plan: Plan, kind: Kind, own: Sketch
+    ) -> HttpMessages | WebsocketMessages:
         # A copy: what a middleware adds to a scope must not be seen by the server (ASGI 3, "Middleware").
         inner: Scope = {**scope, **_TRACED_HERE}
         details: Any = None
@@ -156,19 +160,18 @@ class ASGIMiddleware:
             details = call("default_span_details", self._hooks.default_span_details, inner)
         make = WebsocketMessages if kind.websocket else HttpMessages
         if (
-            current
+            self._current()
             or b"baggage" in headers
             or b"tracestate" in headers
             or propagate.get_global_textmap() is not DEFAULT
         ):
-            if current and traced_outside(kind.request(own), scope, raw_path):
-                return None
-            messages = make(plan, kind, own, inner, None, origin.parent_context(inner, GETTER), details)
+            messages = make(plan, kind, own, inner, None, (origin.parent_context(inner, GETTER), details))
         else:
             header = headers.get(b"traceparent")
             sent = None if header is None else sender(header.decode("latin-1"))
-            messages = make(plan, kind, own, inner, sent, None, details)
+            messages = make(plan, kind, own, inner, sent, None if details is None else (None, details))
         messages.scope = inner
+        messages.hooks = self._hooks
         inner[MARK] = messages
         return messages
 

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from otelfork import semconv
 from otelfork.asgi.scope import Message, Receive, Scope, Send, decoded
-from otelfork.request.exchange import DISCONNECT, INCOMPLETE, Exchange
+from otelfork.request.exchange import DISCONNECT, INCOMPLETE, Exchange, General
 from otelfork.request.hooks import Hooks, call, once
 
 
@@ -77,17 +77,18 @@ class HttpMessages(_Messages):
 
     __slots__ = ("_complete", "_trailers")
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.disconnected = False
-        self._trailers = False
-        self._complete = False
+    def __init__(  # noqa: PLR0917 - see `Exchange`
+        self, plan: Any, kind: Any, sketch: Any, carrier: Any, sender: bytes | None, general: General | None
+    ) -> None:
+        self.disconnected = self._trailers = self._complete = False
+        Exchange.__init__(self, plan, kind, sketch, carrier, sender, general)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application: note it, and return what the server's `send` returns."""
         if self.ended or self._complete:
             return self.server_send(message)
-        self._hooked(message)
+        if self.hooks.client_response_hook is not None:
+            self._hooked(message)
         final = False
         try:
             kind = message["type"]
@@ -97,8 +98,15 @@ class HttpMessages(_Messages):
                     self.sent += body.nbytes if type(body) is memoryview else len(body)
                 final = not message.get("more_body") and not self._trailers
             elif kind == "http.response.start":
-                self._trailers = bool(message.get("trailers"))
-                message = self._respond(message)
+                if "trailers" in message:
+                    self._trailers = bool(message["trailers"])
+                status = message.get("status")
+                if type(status) is int and self._plan.plain_responses:
+                    self.status = status
+                    if self.route is None:
+                        self._find_out_route(status)
+                else:
+                    message = self._respond(message)
             else:
                 final = self._rare(kind, message)
         except Exception:

@@ -21,6 +21,7 @@ from otelfork.encoding.fields import LONGEST, MOST, Keys, keep
 _logger = logging.getLogger("otelfork")
 
 _KINDS = {kind: wire.SPAN_KIND + wire.varint(kind.value + 1) for kind in SpanKind}
+_SPANS = wire.SCOPE_SPANS_SPANS
 _UNSET = wire.message(wire.SPAN_STATUS, b"")
 
 
@@ -96,12 +97,14 @@ class Encoder:
         groups: dict[Any, Group] = {}
         of_kind: dict[type, list[bytes]] = {}
         resource = scope = bodies = None
+        varints, most = wire.VARINTS, len(wire.VARINTS)
         for span in spans:
             try:
                 known = of_kind.get(type(span))
                 if known is not None:
                     body = span.otlp(self)
-                    known += (wire.SCOPE_SPANS_SPANS, wire.varint(len(body)), body)
+                    length = len(body)
+                    known += (_SPANS, varints[length] if length < most else wire.varint(length), body)
                     continue
                 packs = hasattr(span, "otlp")
                 body = span.otlp(self) if packs else self.span(span)

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Any
 
 _SHORT = 1024
-_VARINTS: tuple[bytes, ...] = tuple(
+VARINTS: tuple[bytes, ...] = tuple(
     bytes((number,)) if number < 0x80 else bytes((number & 0x7F | 0x80, number >> 7)) for number in range(_SHORT)
 )
 _UINT64 = (1 << 64) - 1
@@ -30,7 +30,7 @@ _times = Struct("<BQBQ").pack
 def varint(number: int) -> bytes:
     """Return a number from 0 to 2**64 - 1 as a varint."""
     if number < _SHORT:
-        return _VARINTS[number]
+        return VARINTS[number]
     written = bytearray()
     while number > 0x7F:
         written.append(number & 0x7F | 0x80)
@@ -167,7 +167,7 @@ def short_field(key: bytes, value: bytes) -> bytes:
         value: the body of an AnyValue.
     """
     length = len(value)
-    return b"".join((SPAN_ATTRIBUTES, _VARINTS[len(key) + 1 + length], key, _VARINTS[length], value))
+    return b"".join((SPAN_ATTRIBUTES, VARINTS[len(key) + 1 + length], key, VARINTS[length], value))
 
 
 def key_value(key: str, value: Any) -> bytes:
@@ -202,7 +202,7 @@ def string_value(value: str) -> bytes:
     except UnicodeEncodeError:
         packed = text(value)
     length = len(packed)
-    return _STRING_VALUE + (_VARINTS[length] if length < _SHORT else varint(length)) + packed
+    return _STRING_VALUE + (VARINTS[length] if length < _SHORT else varint(length)) + packed
 
 
 def _integer(value: int) -> bytes:

@@ -88,6 +88,21 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 class _Session(requests.Session):
+    """A session for one address: what the environment says of proxies, certificates and the like is read once, and not 100 times
+    a minute from 50 variables each.
+    """
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """See `requests.Session.merge_environment_settings`."""
+        if proxies:
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+        given = (url, stream, verify, cert)
+        kept = self.__dict__.get("_environment")
+        if kept is None or kept[0] != given:
+            kept = (given, super().merge_environment_settings(url, proxies, stream, verify, cert))
+            self.__dict__["_environment"] = kept
+        return dict(kept[1])
+
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         if isinstance(self.verify, str):
             # requests lets REQUESTS_CA_BUNDLE win over a session's own file, and OTEL_EXPORTER_OTLP_CERTIFICATE would not count.

@@ -47,6 +47,7 @@ __all__ = [
     "MOST_OWN", "NOTHING_SHARED", "Companion", "Ending", "Kind", "Lane", "RequestSpan", "Shared", "UnsampledSpan", "of", "parting",
 ]  # fmt: skip
 
+_new: Any = object.__new__
 _RANDOM = int(TraceFlags.RANDOM_TRACE_ID)
 
 
@@ -57,20 +58,21 @@ class _Sole:
     The SDK exchanges its tuple of processors when one is added, so that the tuple itself says whether it has changed.
     """
 
-    __slots__ = ("_multi", "_ours", "_seen")
+    __slots__ = ("_multi", "_ours", "seen")
 
     def __init__(self, multi: Any, processors: tuple[object, ...]) -> None:
         self._multi = multi
         self._ours = processors
-        self._seen: object = None
+        self.seen: object = None
+        """The tuple that was found to be of ours alone."""
 
     def __call__(self) -> bool:
         processors = self._multi._span_processors
-        if processors is self._seen:
+        if processors is self.seen:
             return True
         if processors != self._ours:
             return False
-        self._seen = processors
+        self.seen = processors
         return True
 
 
@@ -86,8 +88,8 @@ class Lane:
     """
 
     __slots__ = (
-        "_alone", "_companions", "_decide", "_enabled", "_ids", "_new_span_id", "_new_trace_id", "_random", "_root", "_sampled",
-        "_sampler", "_span", "_tracer", "_unsampled", "_usable",
+        "_alone", "_companions", "_decide", "_enabled", "_ids", "_multi", "_new_span_id", "_new_trace_id", "_random", "_root",
+        "_sampled", "_sampler", "_span", "_tracer", "_unsampled", "_usable",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +118,7 @@ class Lane:
         self._usable = trusting and self._decide is not None
         self._companions = tuple(companions)
         multi = held.span_processor
+        self._multi = multi
         self._alone = _Sole(multi, (*companions, processor))
         shared = {
             "__slots__": (),
@@ -131,9 +134,7 @@ class Lane:
         }
         self._span: Any = type("RequestSpan", (RequestSpan,), shared)
 
-    def begin(
-        self, kind: Kind, sketch: Any, sender: bytes | None, start_time: int
-    ) -> RequestSpan | UnsampledSpan | None:
+    def begin(self, kind: Kind, sketch: Any, sender: bytes | None, start_time: int) -> Any:
         """Start a SERVER span with nothing around it but its sender; None where `start` has to do it.
 
         Args:
@@ -142,7 +143,13 @@ class Lane:
             sender: the remote parent, as `RequestSpan` has it, or None.
             start_time: nanoseconds since the epoch.
         """
-        if not self._usable or self._tracer.sampler is not self._sampler or not self._alone() or not self._enabled():
+        alone = self._alone
+        if (
+            not self._usable
+            or self._tracer.sampler is not self._sampler
+            or not self._enabled()
+            or (self._multi._span_processors is not alone.seen and not alone())
+        ):
             return None
         if sender is None:
             number = self._new_trace_id() or self._ids.generate_trace_id()
@@ -162,9 +169,24 @@ class Lane:
         if keep:
             if self._companions:
                 kind, sketch = accompanied(self._companions, kind, sketch, trace_id + span_id)
-            begun: RequestSpan = self._span(kind, sketch, trace_id, span_id, sender, flags | 1, start_time)
-            return begun
-        return UnsampledSpan(trace_id, span_id, sender, flags)
+            # Not by a call of the class: the SDK's `__new__` and an `__init__` cost as much as all the rest.
+            span = _new(self._span)
+            span._what = kind
+            span._name = kind.name
+            span._sketch = sketch
+            span.trace_bytes = trace_id
+            span.id_bytes = span_id
+            span.sender = sender
+            span.flags = flags | 1
+            span._start_time = start_time
+            span._end_time = span._ending = None
+            return span
+        unsampled = _new(UnsampledSpan)
+        unsampled.trace_bytes = trace_id
+        unsampled.id_bytes = span_id
+        unsampled.sender = sender
+        unsampled.flags = flags
+        return unsampled
 
     def start(
         self, kind: Kind, sketch: Any, context: Context, parent: SpanContext | None, start_time: int

@@ -22,11 +22,10 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from bisect import bisect_left
-from collections import Counter, deque
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from operator import itemgetter
 from typing import Any, TypeAlias, final
 
 from opentelemetry import trace
@@ -204,7 +203,7 @@ def _into(  # noqa: PLR0917
                 aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = min(
                     entries[0][3], aggregation._start_time_unix_nano
                 )
-            positions = _add(aggregation, values, [exemplary(entry[6]) for entry in entries])
+            positions = _add(aggregation, values, _offered(entries, exemplary))
         elif kind is internal()._DropAggregation:
             return
         else:
@@ -217,33 +216,45 @@ def _into(  # noqa: PLR0917
         aggregation._sample_exemplar(made, True)
 
 
-def _add(aggregation: Any, values: Sequence[float], exemplary: Sequence[bool]) -> Sequence[int]:
+def _add(aggregation: Any, values: Sequence[float], offered: Sequence[Any]) -> Sequence[int]:
     """Add values to a histogram's buckets; return the positions of those that its reservoir has to be offered."""
     bounds = aggregation._boundaries
+    ordered = sorted(values)
+    filled = 0
     with aggregation._lock:
         counts = aggregation._value
         if counts is None:
             counts = aggregation._value = aggregation._get_empty_bucket_counts()
         if aggregation._record_min_max:
-            aggregation._min = min(aggregation._min, *values)
-            aggregation._max = max(aggregation._max, *values)
-        total = aggregation._sum
-        if type(values[0]) is int:  # sizes: most are the same
-            aggregation._sum = total + sum(values)
-            for value, count in Counter(values).items():
-                counts[bisect_left(bounds, value)] += count
-        else:
-            for value in values:
-                total += value
-                counts[bisect_left(bounds, value)] += 1
-            aggregation._sum = total
+            aggregation._min = min(aggregation._min, ordered[0])
+            aggregation._max = max(aggregation._max, ordered[-1])
+        aggregation._sum += sum(values)
+        below = 0
+        while below < len(ordered):
+            bucket = bisect_left(bounds, ordered[below])
+            upto = bisect_right(ordered, bounds[bucket], below) if bucket < len(bounds) else len(ordered)
+            counts[bucket] += upto - below
+            below = upto
+            filled += 1
+    if not offered:
+        return ()
     if type(aggregation._reservoir).__name__ != "AlignedHistogramBucketExemplarReservoir":
-        return [position for position, offered in enumerate(exemplary) if offered]
+        return [position for position, wanted in enumerate(offered) if wanted]
     # That reservoir keeps the last of each bucket: the others need not be offered.
-    last = {value: position for position, value in enumerate(values) if exemplary[position]}
-    return sorted(
-        {bisect_left(bounds, value): position for value, position in sorted(last.items(), key=itemgetter(1))}.values()
-    )
+    last: dict[int, int] = {}
+    for position in range(len(values) - 1, -1, -1):
+        if offered[position]:
+            last.setdefault(bisect_left(bounds, values[position]), position)
+            if len(last) == filled:
+                break
+    return sorted(last.values())
+
+
+def _offered(entries: Sequence[Entry], exemplary: Callable[[int], Any]) -> Sequence[Any]:
+    """Return for each entry whether it may be an exemplar; nothing where none may."""
+    flags = [entry[6] for entry in entries]
+    wanted = {each for each in set(flags) if exemplary(each)}
+    return [each in wanted for each in flags] if wanted else ()
 
 
 def _measurement(instrument: Any, value: float, attributes: Mapping[str, Any], entry: Entry) -> Any:

@@ -31,6 +31,8 @@ MOST_OWN = 64
 """More attributes of our own than this are held as the SDK holds them, so that its limit counts."""
 MOST_MARKS = 2
 """Where fewer events are allowed, the SDK's own span counts them."""
+_EMPTY = 700
+"""Bytes of a span with its ids, times and what it keeps of its request."""
 _SERVER = wire.SPAN_KIND + wire.varint(SpanKind.SERVER.value + 1)
 _Base: Any = sdk.Span  # its fields are plain attributes there, and properties here
 
@@ -57,7 +59,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     """
 
     __slots__ = (
-        "_end_time", "_ending", "_inner", "_made_context", "_made_parent", "_name", "_sketch", "_start_time", "_what",
+        "_end_time", "_ending", "_name", "_sketch", "_start_time", "_what",
         "flags", "id_bytes", "sender", "trace_bytes",
     )  # fmt: skip
 
@@ -67,8 +69,12 @@ class RequestSpan(_Base):  # type: ignore[misc]
     _record_exception = True
     _set_status_on_exception = True
     _record_end_metrics = None
+    # Made by few: in the span's dictionary, which is not there before.
+    _inner: _Inner | None = None
+    _made_context: SpanContext | None = None
+    _made_parent: SpanContext | None = None
     _put: Callable[[Any], None]
-    _alone: Callable[[], bool]
+    _alone: Any
 
     def __init__(  # noqa: PLR0917 - one call, on the request path: keywords cost
         self,
@@ -89,35 +95,33 @@ class RequestSpan(_Base):  # type: ignore[misc]
         self.sender = sender
         self.flags = flags
         self._start_time = start_time
-        self._made_parent = parent
         self._end_time: int | None = None
         self._ending: Ending | None = None
-        self._inner: _Inner | None = None
-        self._made_context: SpanContext | None = None
+        if parent is not None:
+            self.__dict__["_made_parent"] = parent
 
     @property
     def _context(self) -> SpanContext:
         made = self._made_context
         if made is None:
             parent = self._made_parent
-            made = self._made_context = context_of(
-                self.trace_bytes, self.id_bytes, self.flags, None if parent is None else parent.trace_state
-            )
+            state = None if parent is None else parent.trace_state
+            made = context_of(self.trace_bytes, self.id_bytes, self.flags, state)
+            self.__dict__["_made_context"] = made
         return made
 
     @property
     def _parent(self) -> SpanContext | None:
         made = self._made_parent
         if made is None and self.sender is not None:
-            made = self._made_parent = remote(self.sender)
+            made = self.__dict__["_made_parent"] = remote(self.sender)
         return made
 
     # Attributes, events and links are made by the SDK's methods, which hold the span's lock, or here under the same lock.
 
     def _touched(self) -> _Inner:
         # Atomic: of two threads that touch the span first, one makes what both use.
-        made: _Inner = self.__dict__.setdefault("_first_inner", _Inner())
-        self._inner = made
+        made: _Inner = self.__dict__.setdefault("_inner", _Inner())
         return made
 
     @property
@@ -209,7 +213,12 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
         A name that somebody gave the span meanwhile is kept.
         """
-        if self._inner is None and self._end_time is None and self._alone():
+        alone = self._alone
+        if (
+            self._inner is None
+            and self._end_time is None
+            and (self._span_processor._span_processors is alone.seen or alone())
+        ):
             self._ending = ending
             self._name = ending.name
             if ending.status is not None:
@@ -243,6 +252,13 @@ class RequestSpan(_Base):  # type: ignore[misc]
         else:
             self._span_processor._on_ending(self)
             self._span_processor.on_end(self._readable_span())
+
+    def weight(self) -> int:
+        """Return about how many bytes it takes in memory; 0 where it has to be weighed like any span."""
+        sketch = self._sketch
+        if self.__dict__ or type(sketch[-1]) is dict:  # somebody has touched it, or headers were captured
+            return 0
+        return _EMPTY + sum([len(part) for part in sketch if type(part) is str])
 
     def otlp(self, encoder: Encoder) -> bytes:
         """Return the body of an OTLP `Span` (see `otelfork.encoding.encoder.Packed`)."""

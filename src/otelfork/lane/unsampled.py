@@ -17,7 +17,11 @@ _KNOWN_FLAGS = TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
 class UnsampledSpan(trace.NonRecordingSpan):
     """The span of a request that is not sampled: nothing but a span context, made when it is asked for."""
 
-    __slots__ = ("_made", "_state", "flags", "id_bytes", "sender", "trace_bytes")
+    __slots__ = ("flags", "id_bytes", "sender", "trace_bytes")
+
+    # Of few: in the span's dictionary.
+    _made: SpanContext | None = None
+    _state: trace.TraceState | None = None
 
     def __init__(
         self,
@@ -31,14 +35,15 @@ class UnsampledSpan(trace.NonRecordingSpan):
         self.id_bytes = span_id
         self.sender = sender
         self.flags = flags
-        self._state = state
-        self._made: SpanContext | None = None
+        if state is not None:
+            self.__dict__["_state"] = state
 
     @property
     def _context(self) -> SpanContext:  # type: ignore[override]
         made = self._made
         if made is None:
-            made = self._made = context_of(self.trace_bytes, self.id_bytes, self.flags, self._state)
+            made = context_of(self.trace_bytes, self.id_bytes, self.flags, self._state)
+            self.__dict__["_made"] = made
         return made
 
     def close(self, end_time: int, ending: Ending) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns, time_ns
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -18,14 +18,15 @@ from otelfork import exits, semconv
 from otelfork.request.capturing import capture
 from otelfork.request.facts import text
 from otelfork.request.hooks import once
-from otelfork.request.instruments import Lane
-from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of
+from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of, utf8
 from otelfork.request.origin import RECORDED, recorded, with_sender
 from otelfork.request.propagation import SPAN_KEY
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
 
+General: TypeAlias = "tuple[Context | None, tuple[str, Mapping[str, Any]] | None]"
+_NOT_GENERAL: General = (None, None)
 MARK = "otelfork.exchange"
 """Key in environ or scope under which a middleware inside another one finds the exchange that already runs."""
 DISCONNECT = "client_disconnect"
@@ -40,6 +41,20 @@ MOST_CAPTURED = 16
 _CAUSES = {exits.TIMEOUT: "the server ended the worker, which had not answered for too long"}
 
 
+@final
+class _Rest:
+    """What few requests have; one that has none of it is ended the short way."""
+
+    __slots__ = ("error_type", "extra", "failed", "lean", "renamed")
+
+    def __init__(self) -> None:
+        self.error_type: str | None = None
+        self.failed: str | None = None
+        self.extra: dict[str, Any] | None = None
+        self.renamed = False
+        self.lean = True
+
+
 class Exchange:
     """One request under way. Count bytes in `received` and `sent`; call `end` when the last byte is out.
 
@@ -51,8 +66,8 @@ class Exchange:
         sketch: what it alone was sent.
         carrier: the environ or scope.
         sender: the remote parent (see `propagation.sender`), or None.
-        around: the context to start in, where there is more in it than the sender.
-        details: a first name of the span, and further attributes.
+        general: the context to start in, where there is more in it than the sender, and a first name of the span with
+            further attributes; None where there is none of it.
 
     Attributes:
         context: what has to be current while the application runs.
@@ -66,8 +81,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_error_type", "_failed", "_kind", "_lean", "_path", "_plan", "_renamed", "_row", "_started", "_started_wall", "carriers",
-        "context", "ended", "extra", "finished_at", "received", "route", "sent", "span", "status",
+        "_kind", "_plan", "_rest", "_row", "_sketch", "_started", "_started_wall", "carriers", "context", "ended", "finished_at",
+        "received", "route", "sent", "span", "status",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - one call, on the request path: keywords cost
@@ -77,80 +92,67 @@ class Exchange:
         sketch: Sketch,
         carrier: Carrier,
         sender: bytes | None = None,
-        around: Context | None = None,
-        details: tuple[str, Mapping[str, Any]] | None = None,
+        general: General | None = None,
     ) -> None:
-        self.ended = True  # until everything has begun
         self._plan = plan
         self._kind = kind
-        self._error_type: str | None = None
-        self._failed: str | None = None
-        self._renamed: str | None = None
-        self._row = 0
+        self._sketch = sketch
         self.carriers: list[Carrier] = [carrier]
-        self._path = sketch[0]
-        self.extra: dict[str, Any] | None = None
-        self.received = 0
+        self.received = self.sent = 0
         self.route: str | None = None
-        self.sent = 0
         self.status: int | None = None
         self.finished_at: int | None = None
+        self._rest: _Rest | None = None
         self._started_wall = wall = time_ns()
         self._started = perf_counter_ns()
-        lane = plan.lane if details is None and (sketch[6] is None or len(sketch[6]) <= MOST_CAPTURED) else None
         span: Any = None
-        if around is None and lane is not None:
-            span = lane.begin(kind, sketch, sender, wall)
+        if kind.simple and general is None:
+            span = plan.lane.begin(kind, sketch, sender, wall)
         if span is None:
-            self._lean = False
-            self._begin_generally(sketch, sender, around, details, lane)
+            self._begin_generally(sender, *(general or _NOT_GENERAL))
         else:
-            self._lean = True
             self.span: Any = span
-            self.context: Context = Context({RECORDED: (kind.sent_method, sketch[0], self.carriers), SPAN_KEY: span})
-            board = plan.board
-            if board is not None:
-                self._row = board.begin(
-                    span.trace_bytes, span.id_bytes, sender[17:25] if sender else b"", span.flags, wall,
-                    kind.row + sketch[0].encode("utf-8", "replace"),
-                )  # fmt: skip
-        begun = kind.begun
-        if begun is None:
-            plan.instruments.count(kind.running, 1, self.context)
-        else:
-            begun()
+            path = sketch[0]
+            self.context: Context = Context({RECORDED: (kind.sent_method, path, self.carriers), SPAN_KEY: span})
+            self._row = 0
+            if plan.board is not None:
+                parent = b"" if sender is None else sender[17:25]
+                text = kind.row + (path.encode() if path.isascii() else utf8(path))
+                self._row = plan.board.begin(span.trace_bytes, span.id_bytes, parent, span.flags, wall, text)
+            kind.begun()
         self.ended = False
         if noticed is not None:
             noticed(self)
 
     def _begin_generally(
-        self,
-        sketch: Sketch,
-        sender: bytes | None,
-        around: Context | None,
-        details: tuple[str, Mapping[str, Any]] | None,
-        lane: Lane | None,
+        self, sender: bytes | None, around: Context | None, details: tuple[str, Mapping[str, Any]] | None
     ) -> None:
-        plan, kind, wall = self._plan, self._kind, self._started_wall
+        plan, kind, sketch, wall = self._plan, self._kind, self._sketch, self._started_wall
+        rest = self._rest = _Rest()
         parent = with_sender(sender) if around is None else around
         seen = trace.get_current_span(parent).get_span_context()
-        if lane is not None:
-            self.span = lane.start(kind, sketch, parent, seen if seen.is_valid else None, wall)
-            self._lean = hasattr(self.span, "trace_bytes")
-        else:
+        captured = sketch[6]
+        if plan.lane is None or details is not None or (captured and len(captured) > MOST_CAPTURED):
             name, found = kind.name, kind.attributes(sketch)
             if details is not None:
-                self._renamed = name = details[0]
+                rest.renamed, name = True, details[0]
                 found.update(details[1])
             self.span = plan.instruments.tracer.start_span(
                 name, context=parent, kind=SpanKind.SERVER, attributes=found, start_time=wall
             )
+        else:
+            self.span = plan.lane.start(kind, sketch, parent, seen if seen.is_valid else None, wall)
+        rest.lean = hasattr(self.span, "trace_bytes")
         self.context = recorded(kind.sent_method, sketch[0], self.carriers, self.span, parent)
+        self._row = 0
         if plan.board is not None:
-            text = kind.row + sketch[0].encode("utf-8", "replace")
             trace_id, span_id, flags = ids_of(self.span)
             parent_id = seen.span_id.to_bytes(8, "big")
-            self._row = plan.board.begin(trace_id, span_id, parent_id, flags, wall, text)
+            self._row = plan.board.begin(trace_id, span_id, parent_id, flags, wall, kind.row + utf8(sketch[0]))
+        if kind.begun is None:
+            plan.instruments.count(kind.running, 1, self.context)
+        else:
+            kind.begun()
 
     @property
     def settings(self) -> HttpSettings:
@@ -162,7 +164,7 @@ class Exchange:
         self.status = status
         # Looked for now, because Flask takes its request out of the environ before the call returns.
         if self.route is None:
-            self._find_out_route()
+            self._find_out_route(status)
         wanted = self._plan.settings.response_headers
         if wanted is not None and self.span.is_recording():
             captured = capture(headers, wanted, self._plan.settings)
@@ -171,24 +173,33 @@ class Exchange:
     def note(self, found: Mapping[str, Any]) -> None:
         """Keep span attributes that are set, all at once, at the end."""
         if found:
-            self.extra = {**self.extra, **found} if self.extra else dict(found)
+            rest = self._more()
+            rest.extra = {**rest.extra, **found} if rest.extra else dict(found)
 
     def fail(self, error: BaseException) -> None:
         """Record an exception that leaves the application. It is for the caller to let it go on."""
         if self.ended:
             return
         try:
+            rest = self._more()
             cause = exits.cause() if isinstance(error, SystemExit) else None
-            self._error_type = cause or _qualified_name(type(error))
-            self._failed = f"{self._error_type}: {_message(error)}" if cause is None else _CAUSES.get(cause, cause)
+            rest.error_type = cause or _qualified_name(type(error))
+            rest.failed = f"{rest.error_type}: {_message(error)}" if cause is None else _CAUSES.get(cause, cause)
             self.span.record_exception(error)
         except Exception:
             once("an exception could not be recorded", "fail")
 
     def cut(self, reason: str) -> None:
         """Note that the response ended early for a reason that is no exception (`DISCONNECT`, `INCOMPLETE`)."""
-        if self._error_type is None:
-            self._error_type = reason
+        rest = self._more()
+        if rest.error_type is None:
+            rest.error_type = reason
+
+    def _more(self) -> _Rest:
+        rest = self._rest
+        if rest is None:
+            rest = self._rest = _Rest()
+        return rest
 
     def finish(self) -> None:
         """Stop the clock: the last byte is out, and only `end` is still to come."""
@@ -206,20 +217,58 @@ class Exchange:
         self.ended = True
         finished_at = self.finished_at
         elapsed = (perf_counter_ns() if finished_at is None else finished_at) - self._started
-        ending = None
+        span = self.span
+        end = self._started_wall + elapsed
         try:
-            ending = self._record(elapsed)
+            if self._rest is None:
+                kind = self._kind
+                if self._row:
+                    self._plan.board.end(self._row)
+                kind.ended()
+                route, status = self.route, self.status
+                if route is None:
+                    route = self._find_out_route(status)
+                ending = kind.endings.get((status, None, route)) or kind.ending(status, None, route)
+                sent = 0 if ending.bodiless else self.sent
+                ending.note((elapsed / 1e9, self.received, sent, end, span.trace_bytes, span.id_bytes, span.flags))
+                if ending.measure is not None:
+                    figures = (elapsed / 1e9, None, None, end, span.trace_bytes, span.id_bytes, span.flags)
+                    ending.measure(text(self._sketch[0]), figures, self.context)
+                span.close(end, ending)
+            else:
+                self._end_generally(elapsed, end)
         except Exception:
             once("the end of a request could not be recorded", "end")
         self.carriers.clear()  # a cycle less, the environ is free, and whoever holds the context sees that it is over
-        span = self.span
+
+    def _end_generally(self, elapsed: int, end: int) -> None:
+        rest, plan, kind = self._more(), self._plan, self._kind
         try:
-            if ending is not None and self._lean:
-                span.close(self._started_wall + elapsed, ending)
+            if plan.board is not None:
+                plan.board.end(self._row)
+            if kind.ended is None:
+                plan.instruments.count(kind.running, -1, self.context)
             else:
-                span.end(self._started_wall + elapsed)
-        except Exception:
-            once("a request's span could not be ended", "span.end")
+                kind.ended()
+            if self.route is None:
+                self._find_out_route(self.status)
+            ending = kind.ending(self.status, rest.error_type, self.route)
+            self._describe(rest, ending, end)
+            received, sent = (None, None) if kind.websocket else (self.received, 0 if ending.bodiless else self.sent)
+            if ending.note is None:
+                plan.instruments.record(ending.key, elapsed / 1e9, received, sent, self.context)
+            else:
+                ending.note((elapsed / 1e9, received, sent, end, *ids_of(self.span)))
+            if ending.measure is not None:
+                ending.measure(
+                    text(self._sketch[0]), (elapsed / 1e9, None, None, end, *ids_of(self.span)), self.context
+                )
+            old = plan.instruments.old
+            if old is not None:
+                found = {**plan.instruments.attributes(ending.key), **kind.server()}
+                old.record(found, elapsed / 1e9, received, sent, self.context)
+        finally:
+            self.span.end(end)
 
     def headers(self) -> list[tuple[str, str]]:
         """Return the headers to add to the response, by the settings."""
@@ -236,78 +285,34 @@ class Exchange:
             added.append((settings.trace_id_header, trace_id))
         return added
 
-    def _record(self, elapsed: int) -> Ending | None:
-        """Record the figures; return what the span is to be closed with, None where it was told all that is known."""
-        plan, kind, span = self._plan, self._kind, self.span
-        board = plan.board
-        if board is not None:
-            board.end(self._row)
-        over = kind.ended
-        if over is None:
-            plan.instruments.count(kind.running, -1, self.context)
-        else:
-            over()
-        if self.route is None:
-            self._find_out_route()
-        ending = kind.ending(self.status, self._error_type, self.route)
-        simple = self._lean and self.extra is None and self._failed is None
-        if not simple:
-            self._describe(ending, elapsed)
-        received: int | None = self.received
-        sent: int | None = 0 if ending.bodiless else self.sent
-        if kind.websocket:
-            received = sent = None
-        note = ending.note
-        if note is None:
-            plan.instruments.record(ending.key, elapsed / 1e9, received, sent, self.context)
-        elif self._lean:
-            note((
-                elapsed / 1e9, received, sent, self._started_wall + elapsed, span.trace_bytes, span.id_bytes, span.flags,
-            ))  # fmt: skip
-        else:
-            note((elapsed / 1e9, received, sent, self._started_wall + elapsed, *ids_of(span)))
-        if ending.measure is not None:
-            ids = (span.trace_bytes, span.id_bytes, span.flags) if self._lean else ids_of(span)
-            figures = (elapsed / 1e9, None, None, self._started_wall + elapsed, *ids)
-            ending.measure(text(self._path), figures, self.context)
-        old = plan.instruments.old
-        if old is not None:
-            old.record(
-                {**plan.instruments.attributes(ending.key), **kind.server()},
-                elapsed / 1e9,
-                received,
-                sent,
-                self.context,
-            )
-        return ending if simple else None
-
-    def _describe(self, ending: Ending, elapsed: int) -> None:
+    def _describe(self, rest: _Rest, ending: Ending, end: int) -> None:
         """Tell the span what is known at the end, by its own methods."""
         span, name = self.span, self._kind.name
         # A name that the application gave its span meanwhile is kept.
-        ours = self._renamed is None and getattr(span, "name", name) == name
+        ours = not rest.renamed and getattr(span, "name", name) == name
         if span.is_recording():
             if ours and ending.name != name:
                 span.update_name(ending.name)
             found = ending.attributes
-            if self.extra:
-                found = self._plan.finished({**self.extra, **ending.plain})
+            if rest.extra:
+                found = self._plan.finished({**rest.extra, **ending.plain})
             span.set_attributes(found)
             if ending.marks is not None:
-                for mark, when in zip(ending.marks, (self._started_wall, self._started_wall + elapsed), strict=True):
+                for mark, when in zip(ending.marks, (self._started_wall, end), strict=True):
                     span.add_event(mark, timestamp=when)
-            if self._failed is not None:
-                span.set_status(Status(StatusCode.ERROR, self._failed))
+            if rest.failed is not None:
+                span.set_status(Status(StatusCode.ERROR, rest.failed))
             elif ending.status is not None:
                 span.set_status(ending.status)
 
-    def _find_out_route(self) -> None:
-        find = self._plan.find_route
-        for carrier in reversed(self.carriers):
-            route = find(carrier, self.status)
-            if route is not None:
-                self.route = text(route)
-                return
+    def _find_out_route(self, status: int | None) -> str | None:
+        carriers, find = self.carriers, self._plan.find_route
+        route = find(carriers[-1], status)
+        if route is None and len(carriers) > 1:
+            route = next((found for each in carriers[-2::-1] if (found := find(each, status)) is not None), None)
+        if route is not None:
+            self.route = route = text(route)
+        return route
 
 
 def _qualified_name(kind: type[BaseException]) -> str:

@@ -7,6 +7,7 @@ where they are wanted. It knows nothing of spans.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from otelfork.request.instruments import Instruments
@@ -72,3 +73,10 @@ def text(value: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return value
+
+
+@lru_cache(maxsize=1024)
+def port_number(value: object) -> int | None:
+    """Return a port as a server gives it, a number or its digits; None for anything else."""
+    number = str(value)
+    return int(number) if number.isascii() and number.isdigit() and len(number) <= 5 else None

@@ -35,6 +35,9 @@ class Hooks:
     """ASGI: makes the span's first name and further attributes of the scope."""
 
 
+NO_HOOKS = Hooks()
+
+
 def call(name: str, hook: Hook, *arguments: object) -> object:
     """Call a hook; what it raises is logged the first time and goes no further."""
     try:

@@ -16,7 +16,8 @@ from otelfork.encoding.encoder import Encoder
 from otelfork.encoding.fields import Made, keep
 from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
-from otelfork.request.facts import Forwarding, Request, text
+from otelfork.request.facts import Forwarding, Request, port_number, text
+from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
 from otelfork.settings.http import HttpSettings
 
@@ -27,9 +28,9 @@ _NO_FORWARDING = Forwarding()
 _NOBODY = Request("", "", "", "", "", "", "", "", None, "", None, None)
 
 
-Sketch: TypeAlias = "tuple[str, str, str, str, int | None, str, Mapping[str, Any] | None]"
+Sketch: TypeAlias = "tuple[str, str, str, str, str | int | None, str, Mapping[str, Any] | None]"
 """(path, query, user agent, peer, its port, X-Forwarded-For, captured headers): what a request alone was sent, as the fields of
-`facts.Request` have it."""
+`facts.Request` have it; the port as the server says."""
 
 
 @final
@@ -61,7 +62,7 @@ class Ending:
         self.packed: tuple[bytes, bytes, bytes] | None = None
         self.bodiless = kind.bodiless or bodiless(status)
         self.key: MetricKey = (kind.method, kind.scheme, status, error_type, route, kind.version, kind.websocket)
-        self.note = plan.instruments.noting(self.key)
+        self.note: Any = plan.instruments.noting(self.key)
         self.marks: tuple[str, str] | None = None
         self.measure: naming.Measure | None = None
         names = plan.names
@@ -83,12 +84,14 @@ class Kind:
         row: what stands before the path on the scoreboard.
         url: what stands before the path in the URL.
         running: of the attributes of running requests.
+        endings: by status, error and route; shared with other hosts.
+        simple: whether requests of this kind can be recorded the short way.
         begun, ended: count a running request; None where the instrument has to be used.
     """
 
     __slots__ = (
-        "_addresses", "_endings", "_first", "_forwarded", "_packed", "begun", "bodiless", "ended", "method", "name", "plan",
-        "row", "running", "scheme", "sent_method", "url", "version", "websocket",
+        "_addresses", "_first", "_forwarded", "_packed", "begun", "bodiless", "ended", "endings", "method", "name", "plan",
+        "row", "running", "scheme", "sent_method", "simple", "url", "version", "websocket",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, first: Request) -> None:
@@ -110,21 +113,22 @@ class Kind:
         if plan.instruments.old is not None:
             self.running = (method, addresses.scheme, addresses.server, addresses.server_port, self.version)
         counting = plan.instruments.counting(self.running)
-        self.begun: Callable[[], object] | None = counting[0]
-        self.ended: Callable[[], object] | None = counting[1]
+        self.begun: Any = counting[0]
+        self.ended: Any = counting[1]
+        self.simple = plan.simple and not first.websocket and self.begun is not None
         self._packed: bytes | None = None
         self._forwarded = "" if first.forwarding is None else first.forwarding.forwarded
         # Not the kind's own: of many hosts there is one set of endings.
         family = (method, addresses.scheme, self.version, first.websocket)
-        self._endings: dict[_End, Ending] = plan.endings.setdefault(family, {})
+        self.endings: dict[_End, Ending] = plan.endings.setdefault(family, {})
 
     def ending(self, status: int | None, error_type: str | None, route: str | None) -> Ending:
         """Return how a request ended."""
         key = (status, error_type, route)
-        found = self._endings.get(key)
+        found = self.endings.get(key)
         if found is None:
             found = Ending(self, status, error_type, route)
-            keep(self._endings, key, found)
+            keep(self.endings, key, found)
         return found
 
     def server(self) -> dict[str, Any]:
@@ -145,7 +149,13 @@ class Kind:
         if forwarding is not None or forwarded_for:
             forwarding = (forwarding or _NO_FORWARDING)._replace(for_=forwarded_for)
         return first._replace(
-            path=path, query=query, user_agent=agent, peer=peer, peer_port=port, forwarding=forwarding, headers=headers
+            path=path,
+            query=query,
+            user_agent=agent,
+            peer=peer,
+            peer_port=port_number(port),
+            forwarding=forwarding,
+            headers=headers,
         )
 
     def attributes(self, sketch: Sketch) -> dict[str, Any]:
@@ -170,7 +180,7 @@ class Kind:
             plan.paths[path],
             plan.queries[query] if query else b"",
             plan.ends[peer, forwarded_for, self._forwarded],
-            plan.ports[port] if port is not None and peer else b"",
+            plan.ports[port] if peer and port is not None else b"",
             plan.agents[agent] if agent else b"",
             b"" if plan.names is None else plan.targets[path],
         ))  # fmt: skip
@@ -192,22 +202,30 @@ class Plan:
         find_route: finds the route in an environ or a scope.
         kinds: the kinds that were seen, by what the edge makes a key of.
         answers: whether anything is added to responses.
+        plain_responses: whether nothing is, no header of theirs is recorded and no hook waits for them.
+        simple: whether requests can be recorded the short way.
         mapped: whether other names are added to the attributes.
         names: the second set of names of this process's requests.
     """
 
     __slots__ = (
-        "agents", "answers", "board", "encoder", "endings", "ends", "find_route", "instruments", "kinds", "lane", "mapped",
-        "names", "paths", "ports", "queries", "search_excluded", "settings", "targets", "trusts_all",
+        "agents", "answers", "board", "encoder", "endings", "ends", "find_route", "instruments", "kinds", "lane", "mapped", "names",
+        "paths", "plain_responses", "ports", "queries", "search_excluded", "settings", "simple", "targets", "trusts_all",
     )  # fmt: skip
 
-    def __init__(self, instruments: Instruments, settings: HttpSettings, find_route: FindRoute) -> None:
+    def __init__(
+        self, instruments: Instruments, settings: HttpSettings, find_route: FindRoute, hooks: Hooks = NO_HOOKS
+    ) -> None:
         self.instruments = instruments
         self.settings = settings
         self.find_route = find_route
-        self.board = instruments.board
-        self.lane = instruments.lane
+        self.board: Any = instruments.board
+        self.lane: Any = instruments.lane
         self.answers = settings.answers
+        self.plain_responses = (
+            not settings.answers and settings.response_headers is None and hooks.response_hook is None
+        )
+        self.simple = instruments.lane is not None and instruments.old is None
         self.mapped = attributes.mapped(settings)
         self.names = naming.current
         self.trusts_all = settings.trust is None
@@ -220,7 +238,7 @@ class Plan:
         self.queries = Made(lambda query: encoder.attribute(semconv.URL_QUERY, attributes.query(query, settings)))
         self.agents = Made(lambda agent: encoder.attribute(semconv.USER_AGENT_ORIGINAL, text(agent)))
         self.ends = Made(self._pack_ends)
-        self.ports = Made(lambda port: encoder.attribute(semconv.NETWORK_PEER_PORT, port))
+        self.ports = Made(self._pack_port)
 
     def kind(self, key: object, request: Request) -> Kind:
         """Return the kind of a request whose key was not seen yet. A full cache begins anew: keys hold what clients send."""
@@ -239,6 +257,10 @@ class Plan:
         named = path_alone if self.names is None else self.names.named(path_alone)
         return self.encoder.joined({key: value for key, value in named.items() if key not in path_alone})
 
+    def _pack_port(self, given: object) -> bytes:
+        port = port_number(given)
+        return b"" if port is None else self.encoder.attribute(semconv.NETWORK_PEER_PORT, port)
+
     def _pack_ends(self, given: tuple[str, str, str]) -> bytes:
         peer, forwarded_for, forwarded = given
         forwarding = Forwarding(forwarded, forwarded_for) if forwarded or forwarded_for else None
@@ -249,6 +271,14 @@ class Plan:
 def bodiless(status: int | None) -> bool:
     """Tell whether a status means that there is no body on the wire (RFC 9110, section 6.4.1)."""
     return status is not None and (status in {204, 304} or status < 200)
+
+
+def utf8(path: str) -> bytes:
+    """Return a path for the scoreboard."""
+    try:
+        return path.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return path.encode("utf-8", "replace")
 
 
 def ids_of(span: Span) -> tuple[bytes, bytes, int]:

@@ -47,12 +47,13 @@ def of_scope(scope: Mapping[str, Any], status: int | None) -> str | None:
     route = scope.get("route")
     if route is not None:
         return _starlette(scope, route, status)
-    template = scope.get("path_template")
-    if isinstance(template, str) and template:  # Litestar
-        return _under(str(scope.get("root_path", "")), template)
+    if "path_template" in scope:
+        template = scope["path_template"]
+        if isinstance(template, str) and template:  # Litestar
+            return _under(str(scope.get("root_path", "")), template)
     if DJANGO in scope:
         return _django(scope[DJANGO])
-    return _by_endpoint(scope, status)
+    return _by_endpoint(scope, status) if "endpoint" in scope else None
 
 
 def _bottle(environ: Mapping[str, Any], status: int | None) -> str | None:

@@ -133,8 +133,9 @@ class Scoreboard:
             self.missed += 1
             self._beyond.append(None)
             return -1
+        length = len(text)
         _write_row(
-            self._map, row * ROW, flags, min(len(text), TEXT_BYTES), self.pid, 0, trace_id, span_id, parent_id, start, b"", text,
+            self._map, row * ROW, flags, min(TEXT_BYTES, length), self.pid, 0, trace_id, span_id, parent_id, start, b"", text,
             RUNNING,
         )  # fmt: skip
         return row

@@ -14,19 +14,17 @@ from opentelemetry import propagate
 from otelfork.lane.current import ways
 from otelfork.request import frameworks, origin, routes
 from otelfork.request.exchange import MARK
-from otelfork.request.hooks import Hooks, call_within, once
+from otelfork.request.hooks import NO_HOOKS, Hooks, call_within, once
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Plan
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.request.propagation import DEFAULT, sender
 from otelfork.settings.http import HttpSettings
 from otelfork.wsgi.body import wrap
-from otelfork.wsgi.environ import GETTER, Environ, key, raw_path, read, sketch, watch_input
+from otelfork.wsgi.environ import GETTER, Environ, key, may_have_body, raw_path, read, sketch, watch_input
 from otelfork.wsgi.response import Blocks, Response, StartResponse, end
 
 WSGIApplication: TypeAlias = "Callable[[Environ, StartResponse], Iterable[bytes]]"
-
-_NO_HOOKS = Hooks()
 
 
 class WSGIMiddleware:
@@ -45,7 +43,7 @@ class WSGIMiddleware:
         *,
         instruments: Callable[[], Instruments | None],
         settings: HttpSettings,
-        hooks: Hooks = _NO_HOOKS,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         self.app = app
         self._instruments = instruments
@@ -57,9 +55,18 @@ class WSGIMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request as the application does."""
-        response = self._begin(environ, start_response)
+        try:
+            response = self._begin(environ)
+        except Exception:
+            once("a request could not be recorded", "wsgi.begin")
+            response = None
         if response is None:
             return self.app(environ, start_response)
+        hooks = self._hooks
+        response.server = start_response
+        response.hook = hooks.response_hook
+        if hooks.request_hook is not None:
+            call_within(response.context, "request_hook", hooks.request_hook, response.span, environ)
         token = self._attach(response.context)
         try:
             result = self.app(environ, response.start)
@@ -75,39 +82,20 @@ class WSGIMiddleware:
         body: Iterable[bytes] = wrap(result, response, environ.get("wsgi.file_wrapper"), self._ways)
         return body
 
-    def _begin(self, environ: Environ, start_response: StartResponse) -> Response | None:
-        """Begin an exchange, or return None where there is none to record. The guard of the request's begin."""
-        try:
-            outer = environ.get(MARK)
-            if outer is not None and not outer.ended:
-                if environ is not outer.carriers[-1]:
-                    outer.carriers.append(environ)
-                return None
-            instruments = self._instruments()
-            if instruments is None:
-                return None
-            plan = self._plan
-            if plan is None or plan.instruments is not instruments:
-                self._plan = plan = Plan(instruments, self._settings, routes.of_environ)
-            response = self._exchange(environ, plan)
-            if response is None:
-                return None
-            hook = self._hooks.request_hook
-            response.server = start_response
-            response.hook = self._hooks.response_hook
-            environ[MARK] = response
-            watch_input(environ, response)
-        except Exception:
-            once("a request could not be recorded", "wsgi.begin")
+    def _begin(self, environ: Environ) -> Response | None:
+        """Begin an exchange, or return None where there is none to record."""
+        outer = environ.get(MARK)
+        if outer is not None and not outer.ended:
+            if environ is not outer.carriers[-1]:
+                outer.carriers.append(environ)
             return None
-        if hook is not None:
-            call_within(response.context, "request_hook", hook, response.span, environ)
-        return response
-
-    def _exchange(self, environ: Environ, plan: Plan) -> Response | None:
+        instruments = self._instruments()
         current = self._current()
-        if current and suppressed():
+        if instruments is None or (current and suppressed()):
             return None
+        plan = self._plan
+        if plan is None or plan.instruments is not instruments:
+            self._plan = plan = Plan(instruments, self._settings, routes.of_environ, self._hooks)
         known = key(environ, plan)
         kind = plan.kinds.get(known) or plan.kind(known, read(environ, plan.settings))
         own = sketch(environ, plan)
@@ -122,6 +110,12 @@ class WSGIMiddleware:
         ):
             if current and traced_outside(kind.request(own), environ, raw_path):
                 return None
-            return Response(plan, kind, own, environ, None, origin.parent_context(environ, GETTER))
-        header = environ.get("HTTP_TRACEPARENT")
-        return Response(plan, kind, own, environ, None if header is None else sender(header))
+            response = Response(plan, kind, own, environ, None, (origin.parent_context(environ, GETTER), None))
+        else:
+            header = environ.get("HTTP_TRACEPARENT")
+            response = Response(plan, kind, own, environ, None if header is None else sender(header))
+        response.headers_sent = ()
+        environ[MARK] = response
+        if may_have_body(environ, kind.version):
+            watch_input(environ, response)
+        return response

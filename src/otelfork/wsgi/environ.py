@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from operator import itemgetter
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -11,7 +11,7 @@ from opentelemetry.propagators.textmap import Getter
 
 from otelfork.request.capturing import capture
 from otelfork.request.exchange import Exchange
-from otelfork.request.facts import Forwarding, Request
+from otelfork.request.facts import Forwarding, Request, port_number
 from otelfork.request.kinds import Plan, Sketch
 from otelfork.settings.http import HttpSettings
 
@@ -19,10 +19,9 @@ Environ: TypeAlias = "dict[str, Any]"
 
 _SAFE_IN_PATH = "/:@!$&'()*+,;=~"
 """What RFC 3986 allows in a path beside letters and digits: a sender has no reason to encode it."""
-_KIND = (
-    "REQUEST_METHOD", "wsgi.url_scheme", "HTTP_HOST", "SERVER_PROTOCOL", "SERVER_NAME", "SERVER_PORT", "HTTP_FORWARDED",
-    "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT",
-)  # fmt: skip
+_REQUIRED = ("REQUEST_METHOD", "wsgi.url_scheme", "HTTP_HOST", "SERVER_PROTOCOL", "SERVER_NAME", "SERVER_PORT")
+_required = itemgetter(*_REQUIRED)
+"""All but the host are in every environ (PEP 3333)."""
 _FORWARDING = (
     "HTTP_FORWARDED",
     "HTTP_X_FORWARDED_FOR",
@@ -48,9 +47,9 @@ def read(environ: Environ, settings: HttpSettings) -> Request:
         get("HTTP_HOST") or "",
         get("HTTP_USER_AGENT") or "",
         get("REMOTE_ADDR") or "",
-        _port(get("REMOTE_PORT")),
+        port_number(get("REMOTE_PORT")),
         get("SERVER_NAME") or "",
-        _port(get("SERVER_PORT")),
+        port_number(get("SERVER_PORT")),
         Forwarding(*[value or "" for value in forwarded]) if any(forwarded) else None,
         False,
         headers,
@@ -72,31 +71,31 @@ def raw_path(environ: Environ) -> str:
 
 def key(environ: Environ, plan: Plan) -> tuple[Any, ...]:
     """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`."""
-    found = tuple(map(environ.get, _KIND))
-    return found if plan.trusts_all else (*found, environ.get("REMOTE_ADDR"))
+    get = environ.get
+    try:
+        required = _required(environ)
+    except KeyError:
+        required = tuple(map(get, _REQUIRED))
+    found = (
+        required, get("HTTP_FORWARDED"), get("HTTP_X_FORWARDED_PROTO"), get("HTTP_X_FORWARDED_HOST"),
+        get("HTTP_X_FORWARDED_PORT"),
+    )  # fmt: skip
+    return found if plan.trusts_all else (*found, get("REMOTE_ADDR"))
 
 
 def sketch(environ: Environ, plan: Plan) -> Sketch:
     """Return what `read` returns, less what belongs to the kind of the request."""
     get = environ.get
     uri = get("RAW_URI")
-    if uri is None or uri[:1] != "/":
-        uri = raw_path(environ)
-    port = get("REMOTE_PORT")
+    path = uri.partition("?")[0] if uri and uri[0] == "/" else raw_path(environ)
     headers = None
     wanted = plan.settings.request_headers
     if wanted is not None:
         headers = capture(_headers(environ), wanted, plan.settings)
     return (
-        uri.partition("?")[0], get("QUERY_STRING") or "", get("HTTP_USER_AGENT") or "", get("REMOTE_ADDR") or "",
-        None if port is None else _port(port), get("HTTP_X_FORWARDED_FOR") or "", headers,
+        path, get("QUERY_STRING") or "", get("HTTP_USER_AGENT") or "", get("REMOTE_ADDR") or "", get("REMOTE_PORT"),
+        get("HTTP_X_FORWARDED_FOR") or "", headers,
     )  # fmt: skip
-
-
-@lru_cache(maxsize=1024)
-def _port(value: object) -> int | None:
-    number = str(value)
-    return int(number) if number.isascii() and number.isdigit() and len(number) <= 5 else None
 
 
 def _headers(environ: Environ) -> Iterator[tuple[str, str]]:
@@ -173,13 +172,16 @@ class Input:
 
 
 def watch_input(environ: Environ, exchange: Exchange) -> None:
-    """Count what the application reads of the request's body, where there can be one."""
-    # HTTP/2 and 3 need not announce a body at all (RFC 9113, section 8.1.1).
-    framed = environ.get("SERVER_PROTOCOL", "").startswith(("HTTP/2", "HTTP/3"))
-    if framed or environ.get("CONTENT_LENGTH") not in NO_BODY or "HTTP_TRANSFER_ENCODING" in environ:
-        source = environ.get("wsgi.input")
-        if source is not None:
-            environ["wsgi.input"] = Input(source, exchange)
+    """Count what the application reads of the request's body, where there can be one (`may_have_body`)."""
+    source = environ.get("wsgi.input")
+    if source is not None:
+        environ["wsgi.input"] = Input(source, exchange)
 
 
-NO_BODY = (None, "", "0")
+def may_have_body(environ: Environ, version: str | None) -> bool:
+    """Tell whether a request can have a body; of HTTP/2 and 3 it need not be announced (RFC 9113, section 8.1.1)."""
+    return environ.get("CONTENT_LENGTH") not in _NO_BODY or "HTTP_TRANSFER_ENCODING" in environ or version in _FRAMED
+
+
+_FRAMED = ("2", "3")
+_NO_BODY = (None, "", "0")

@@ -34,14 +34,26 @@ class Response(Exchange):
 
     server: StartResponse
     hook: Callable[..., object] | None
-
-    def __init__(self, *arguments: Any) -> None:
-        self.headers_sent: Sequence[tuple[str, str]] = ()
-        self._write: Callable[[bytes], object] | None = None
-        super().__init__(*arguments)
+    headers_sent: Sequence[tuple[str, str]]
+    _write: Callable[[bytes], object]
 
     def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         """Pass `start_response` on to the server, and note what it was called with once the server has accepted it."""
+        plan = self._plan
+        if exc_info is not None or not plan.plain_responses:
+            return self._start_generally(status, headers, exc_info)
+        self._write = self.server(status, headers)
+        try:
+            self.headers_sent = headers
+            self.status = code = _CODES.get(status[:3])
+            # Looked for now, because Flask takes its request out of the environ before the call returns.
+            if self.route is None:
+                self._find_out_route(code)
+        except Exception:
+            once("the start of a response could not be recorded", "wsgi.started")
+        return self.write
+
+    def _start_generally(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> Callable[[bytes], object]:
         if self.hook is not None:
             call("response_hook", self.hook, self.span, self.carriers[0], status, headers)
         if self._plan.answers:
@@ -60,10 +72,7 @@ class Response(Exchange):
 
     def write(self, data: bytes) -> object:
         """Pass on what the application writes by the imperative way of PEP 3333, and count it."""
-        write = self._write
-        if write is None:  # cannot be: the application gets this method from `start`
-            raise AssertionError("write() before start_response()")
-        result = write(data)
+        result = self._write(data)
         self.sent += len(data)
         return result
 
