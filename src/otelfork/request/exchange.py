@@ -307,7 +307,7 @@ class Exchange:
 
     def _find_out_route(self, status: int | None) -> str | None:
         carriers, find = self.carriers, self._plan.find_route
-        route = find(carriers[-1], status)
+        route = find(carriers[-1], status) if carriers else None
         if route is None and len(carriers) > 1:
             route = next((found for each in carriers[-2::-1] if (found := find(each, status)) is not None), None)
         if route is not None:
