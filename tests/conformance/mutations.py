@@ -102,4 +102,10 @@ BROKEN = (
         "what the predecessors in a slot have counted",
         "test_prometheus.py::test_every_scrape_reads_what_was_counted",
     ),
+    Broken(
+        "start_off",
+        "the start of gunicorn's workers",
+        "test_gunicorn_environment.py::test_nothing_set_is_the_console_and_an_unknown_service",
+    ),
+    Broken("start_off", "the start of gunicorn's workers", "test_gunicorn_moments.py::test_a_reload_changes_nothing"),
 )

@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from wsgiref.util import setup_testing_defaults
 
 import pytest
+from opentelemetry.trace import SpanKind
 
-from otelfork import workers
+from otelfork import OtelMiddleware, workers
 from otelfork.servers import gunicorn
 from otelfork.servers.seams import Seams
+from otelfork.testing import capture
 
 pytest.importorskip("gunicorn")
 from gunicorn.arbiter import Arbiter
@@ -134,3 +137,90 @@ def test_a_living_worker_is_not_told_of(monkeypatch):
 def test_why_a_worker_ends_is_told_by_what_it_counts(worker, reason):
     """A worker at its limit is recycled, one that was told to end has stopped; uvicorn's class counts by itself."""
     assert reason == gunicorn._reason(type("FakeWorker", (), worker))
+
+
+class FakeWorker(Worker):
+    """A worker that was made without a server."""
+
+    def __init__(self, app):
+        self.pid, self.booted, self.alive = os.getpid(), False, True
+        self.wsgi, self.ran = app, []
+
+    def run(self):
+        """Note which application would be served."""
+        self.ran.append(self.wsgi)
+
+
+def plain(environ, start_response):
+    """An application."""
+    start_response("200 OK", [])
+    return [b""]
+
+
+def contents_of(worker):
+    """Return what a worker object holds, but for what its run has noted."""
+    return {name: value for name, value in vars(worker).items() if name != "ran"}
+
+
+def test_a_worker_that_is_initialised_serves_the_traced_application():
+    """`init_process` of any class leads to the base class's; the application is wrapped before `run`."""
+    gunicorn.attach()
+    worker = FakeWorker(plain)
+    gunicorn._take_over(worker)
+    with capture() as telemetry:
+        worker.run()
+        gunicorn.detach()
+    assert ([True], ["gunicorn.worker"]) == (
+        [isinstance(app, OtelMiddleware) for app in worker.ran],
+        [span.name for span in telemetry.spans],
+    )
+
+
+def test_detach_leaves_the_worker_as_it_was():
+    """Application and methods of the worker object are its own again, while it runs too."""
+    worker = FakeWorker(plain)
+    worker.booted = True
+    before = contents_of(worker)
+    gunicorn.attach()
+    with capture():
+        gunicorn._take_over(worker)
+        during = worker.wsgi
+        gunicorn.detach()
+    assert (True, before) == (isinstance(during, OtelMiddleware), contents_of(worker))
+
+
+def test_a_wrapped_application_that_somebody_kept_passes_requests_on():
+    """After detach a middleware that a server still holds records nothing."""
+    worker = FakeWorker(plain)
+    worker.booted = True
+    gunicorn.attach()
+    with capture() as telemetry:
+        gunicorn._take_over(worker)
+        kept = worker.wsgi
+        gunicorn.detach()
+        environ = {}
+        setup_testing_defaults(environ)
+        answer = b"".join(kept(environ, lambda status, headers: None))
+    assert (b"", []) == (answer, [span.name for span in telemetry.spans if span.kind is SpanKind.SERVER])
+
+
+def test_a_failing_start_of_ours_leaves_the_server_alone(monkeypatch, caplog):
+    """What goes wrong in our code is logged, and the worker runs."""
+    monkeypatch.setattr(workers, "begin", lambda *_, **__: 1 / 0)
+    worker = FakeWorker(plain)
+    gunicorn.attach()
+    gunicorn._take_over(worker)
+    with capture():
+        worker.run()
+    assert (1, True) == (len(worker.ran), "the server goes on" in caplog.text)
+
+
+def test_an_application_of_the_users_own_middleware_is_not_wrapped_again():
+    """`app = OtelMiddleware(app)` keeps its own options."""
+    worker = FakeWorker(OtelMiddleware(plain))
+    mine = worker.wsgi
+    gunicorn.attach()
+    gunicorn._take_over(worker)
+    with capture():
+        worker.run()
+    assert [mine] == worker.ran

@@ -22,6 +22,8 @@ _SCOPE = "otelfork"
 _SHORTEST_SECONDS = 0.5
 """Two readers that collect at the same moment are told the same: a share of so short a time is noise."""
 _logger = logging.getLogger("otelfork")
+_on: set[int] = set()
+"""The process that tells its figures, and those that it was forked from."""
 
 
 def start(server: str, identity: Mapping[str, int]) -> None:
@@ -81,4 +83,10 @@ def _callback(
     read: Callable[[], float], attributes: Mapping[str, int]
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     pid = os.getpid()
-    return lambda _: [Observation(read(), attributes)] if os.getpid() == pid else ()
+    _on.add(pid)
+    return lambda _: [Observation(read(), attributes)] if os.getpid() == pid and pid in _on else ()
+
+
+def stop() -> None:
+    """Tell nothing more of this process."""
+    _on.discard(os.getpid())

@@ -108,6 +108,13 @@ def names_off():
     otelfork.request.naming.use = lambda names: None
 
 
+def start_off():
+    """Let gunicorn's workers start without a word."""
+    import otelfork.servers.gunicorn
+
+    otelfork.servers.gunicorn._start = lambda worker: None
+
+
 def deaths_off():
     """Have no master tell how its workers ended."""
     import otelfork.workers
