@@ -15,6 +15,7 @@ from otelfork import OtelMiddleware, workers
 from otelfork.servers import gunicorn
 from otelfork.servers.seams import Seams
 from otelfork.testing import capture
+from otelfork.workers import life
 
 pytest.importorskip("gunicorn")
 from gunicorn.arbiter import Arbiter
@@ -22,8 +23,9 @@ from gunicorn.workers.base import Worker
 
 
 @pytest.fixture(autouse=True)
-def detached():
-    """Whatever a test attaches is taken off after it."""
+def detached(monkeypatch):
+    """Whatever a test attaches is taken off after it; this process is no worker yet."""
+    monkeypatch.setattr(life, "_worker", None)
     yield
     gunicorn.detach()
 
@@ -224,3 +226,15 @@ def test_an_application_of_the_users_own_middleware_is_not_wrapped_again():
     with capture():
         worker.run()
     assert [mine] == worker.ran
+
+
+def test_detach_ends_the_life_of_the_worker_it_told_of():
+    """A worker that goes on without us has its span now, with the reason."""
+    worker = FakeWorker(plain)
+    worker.booted = True
+    gunicorn.attach()
+    with capture() as telemetry:
+        gunicorn._take_over(worker)
+        gunicorn.detach()
+        span = telemetry.span("gunicorn.worker")
+    assert "uninstrumented" == span.attributes["worker.exit.reason"]

@@ -92,6 +92,7 @@ def detach() -> None:
         _here.undo.pop()()
     if _here.names is not None and naming.current is _here.names:
         use_names(None)
+    workers.resign()
     _here.requests, _here.names, _here.options = False, None, {}
 
 

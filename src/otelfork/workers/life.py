@@ -143,6 +143,13 @@ def end(reason: str | None = None) -> None:
         _logger.exception("the worker's end could not be noted")
 
 
+def resign() -> None:
+    """Tell nothing more of this process as a worker, though it goes on: for what takes itself off a server. Never raises."""
+    if current() is not None:
+        end(names.RESIGNED)
+        gauges.stop()
+
+
 def settings() -> WorkerSettings:
     try:
         return WorkerSettings.read()

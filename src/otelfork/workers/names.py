@@ -13,6 +13,8 @@ STATE = "worker.state"
 
 RECYCLED, STOPPED_BY_SERVER, LEFT = "recycled", "stopped", "exited"
 """Clean ends: by itself, for a successor; because it was told to; one of the two, and nobody knows which."""
+RESIGNED = "uninstrumented"
+"""No end of the worker: it goes on, and nothing more is told of it."""
 FAILURES = frozenset({TIMEOUT})
 """Ends that a worker notes itself and that are none of a healthy one."""
 
