@@ -59,10 +59,17 @@ def start_time(pid: int) -> int:
 
 
 def _text(path: Path) -> str:
+    """Read a small file of the kernel, in three calls: the first request of a worker waits for it."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        return os.read(file, 4096).decode("utf-8", "replace").strip()
+    except OSError:  # the process has gone meanwhile
+        return ""
+    finally:
+        os.close(file)
 
 
 def _supervisor() -> int | None:

@@ -101,8 +101,11 @@ def make_directory(directory: Path) -> None:
         NoScoreboard: it is there, and somebody else's or open to others.
         OSError: it cannot be made.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
+    try:
+        found = os.lstat(directory)  # nearly always: the first request of a worker waits for it
+    except FileNotFoundError:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = os.lstat(directory)
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise NoScoreboard(
             f"{directory} belongs to another user or is open to others; it has to be ours, with mode 0700"
