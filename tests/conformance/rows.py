@@ -143,7 +143,11 @@ ZERO: tuple[Row, ...] = (
     _zero(_RUN, "uwsgi", "--module", "plain_wsgi:app", slow=False),
     _zero(_RUN, "uwsgi", "--wsgi-file", "{programs}/plain_wsgi.py"),
     _zero(_RUN, "uwsgi", "--lazy-apps", "--module", "plain_wsgi"),
-    _zero(_RUN, "uwsgi", "--manage-script-name", "--mount", "/items=plain_wsgi:app"),
+    _zero(
+        *(_RUN, "uwsgi", "--single-interpreter", "--manage-script-name"),
+        *("--mount", "/items=plain_wsgi:app", "--mount", "/else={programs}/plain_wsgi.py"),
+        note="uWSGI shows Python the last mount only",
+    ),
     _zero(_RUN, "uvicorn", "plain_asgi:app", slow=False),
     _zero(_RUN, "uvicorn", "--interface", "wsgi", "plain_wsgi:app"),
     _zero(_RUN, "hypercorn", "plain_asgi:app"),

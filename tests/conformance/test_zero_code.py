@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,45 @@ def test_verify_accounts_for_every_request(name: str, requests: int, tmp_path: P
         },
     )
     assert (True, requests, 0, 0) == (found.ok, found.received, found.lost, found.duplicated), found.server_output
+
+
+FLASK = """
+from flask import Flask
+app = application = Flask(__name__)
+@app.get("/items/<int:number>")
+def item(number): return "done"
+"""
+NAMES = {
+    "uvicorn": (("{bin}/uvicorn", "--port", "{port}", "plain_asgi:app"), "GET /items/{number}"),
+    "uvicorn wsgi": (("{bin}/uvicorn", "--port", "{port}", "--interface", "wsgi", "plain_flask:app"), ""),
+    "hypercorn wsgi": (("{bin}/hypercorn", "--bind", "127.0.0.1:{port}", "wsgi:plain_flask:app"), ""),
+    "granian wsgi": (("{bin}/granian", "--port", "{port}", "--interface", "wsgi", "plain_flask:app"), ""),
+    "uwsgi file": (
+        ("{uwsgi}", "--http-socket", "127.0.0.1:{port}", "--master", "--die-on-term", "--wsgi-file", "plain_flask.py"),
+        "",
+    ),
+    "gunicorn": (("{bin}/gunicorn", "--bind", "127.0.0.1:{port}", "plain_flask:app"), "gunicorn.request"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_request_is_named_by_its_route(name: str, receiver: Receiver, tmp_path: Path):
+    """What is wrapped is the application itself, so its framework's route is known; gunicorn's instrumentor has its own name."""
+    (tmp_path / "plain_flask.py").write_text(FLASK, encoding="utf-8")
+    command, expected_name = NAMES[name]
+    row = Row(name=name, command=("{bin}/otelfork", "run", *command), application=PROGRAMS)
+    with serve(row, receiver.environment(HTTP), tmp_path, 1, python_path=(str(tmp_path),)) as server:
+        server.wait_until_ready()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/items/7"):
+            pass
+        server.wait_until_idle()
+        server.stop()
+    receiver.wait_until_quiet()
+    found = [(span.name, span.attributes.get("http.route")) for span in receiver.spans if span.kind == "SERVER"]
+    route = "/items/{number}" if name == "uvicorn" else "/items/<int:number>"
+    assert [(expected_name or f"GET {route}", route)] == found, server.output
 
 
 RELOADING = Row(

@@ -86,6 +86,14 @@ def test_each_option_sets_its_variable(option: tuple[str, str, str], monkeypatch
     assert [([name, "--other"], "true")] == [(words[1:], environment.get(variable)) for words, environment in called]
 
 
+def test_the_readme_lists_every_option() -> None:
+    """With its variable."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    options = {f"| `{name}` | `{variable}` |" for name, variable, _ in run.OPTIONS}
+    options |= {f"| `{name}` (a flag) | `{variable}` |" for name, variable, _ in run.FLAGS}
+    assert set() == options - set(readme.splitlines())
+
+
 def test_the_command_keeps_the_pid() -> None:
     """The process is replaced: no parent stands between a supervisor and its server."""
     with subprocess.Popen(

@@ -62,6 +62,17 @@ def test_the_named_application_is_replaced(server: SimpleNamespace, options: dic
     assert names == wrapped(importlib.import_module(NAME))
 
 
+def test_of_several_mounts_the_usual_names_are_replaced(
+    server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uWSGI shows Python the last mount only; a module that it asks for itself is another one's."""
+    server.opt = {"mount": b"/b=elsewhere:app"}
+    before = wrapped(importlib.import_module(NAME))  # asked for by this test
+    del sys.modules[NAME]
+    monkeypatch.setattr(uwsgiapps, "_asked_by_server", lambda: True)
+    assert ([], ["app", "application"]) == (before, wrapped(importlib.import_module(NAME)))
+
+
 def test_a_factory_makes_traced_applications(server: SimpleNamespace) -> None:
     """`module:make()` is called by uWSGI; what it returns is traced."""
     server.opt = {"module": f"{NAME}:make()".encode()}

@@ -95,8 +95,9 @@ def wanted(module: str) -> Hook | None:
     if not names and any(its_module == module for its_module, _ in declared):
         names = [_text(options.get("callable")) or DEFAULT]
     if not names and "mount" in options and _asked_by_server():
+        # Which of them uWSGI takes cannot be told; one inside the other counts once.
         names = [_text(options.get("callable")), *_GUESSES]
-    return functools.partial(_replace_first, names) if names else None
+    return functools.partial(_replace_all, names) if names else None
 
 
 def _declared(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -123,22 +124,20 @@ def _asked_by_server() -> bool:
     return True
 
 
-def _replace_first(names: list[str], module: ModuleType) -> None:
-    for name in names:
-        if _replace(vars(module), name):
-            return
+def _replace_all(names: list[str], module: ModuleType) -> None:
+    for name in dict.fromkeys(names):
+        _replace(vars(module), name)
 
 
-def _replace(names: dict[str, Any], name: str) -> bool:
-    """Put a traced application, or a factory of one (`name()`), in the place of a name; tell whether there is such a name."""
+def _replace(names: dict[str, Any], name: str) -> None:
+    """Put a traced application, or a factory of one (`name()`), in the place of a name, if there is such a name."""
     factory, name = name.endswith("()"), name.removesuffix("()")
     original = names.get(name)
     if original is None:
-        return False
+        return
     ours = _traced_factory(original) if factory else applications.wrap(original, interface="wsgi")
     names[name] = ours
     _state.replaced.append((names, name, original, ours))
-    return True
 
 
 def _traced_factory(original: Any) -> Any:
