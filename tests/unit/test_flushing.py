@@ -6,7 +6,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from tests.unit.exporting import FAILURE, PATIENCE, Keeping, batches, outbox, soon, until
+from tests.unit.exporting import FAILURE, PATIENCE, Hanging, Keeping, batches, outbox, soon, until
 
 from otelfork.delivery import flushing, outcome
 from otelfork.delivery.backoff import Backoff
@@ -99,3 +99,22 @@ def test_a_try_that_hangs_when_the_flush_comes_is_broken_off(box):
     logs.put("b")
     hanging.answering = True
     assert (True, ["a"], ["b"], 1) == (box.flush(soon(2.0)), hanging.records, keeping.records, box.tries.repeated)
+
+
+def test_a_flush_does_not_break_off_another_that_ends_before_it(box):
+    """The exporter thread is at a flush with a deadline of its own: what that waits for may come, and is not sent twice."""
+    slow = Hanging()
+    spans = box.stream("spans", batches(), lambda: slow)
+    box.start()
+    spans.put("a")
+    first = threading.Thread(target=box.flush, args=(soon(1.0),))
+    first.start()
+    slow.called.wait(PATIENCE)
+    second = []
+    other = threading.Thread(target=lambda: second.append(box.flush(soon(1.2))))
+    other.start()
+    other.join(0.6)  # past its patience
+    hurried = box.tries.hurried
+    slow.let_go.set()
+    first.join(), other.join()
+    assert (False, [True], ["a"]) == (hurried, second, slow.records)

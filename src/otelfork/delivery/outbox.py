@@ -15,12 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from otelfork.delivery.backoff import Backoff
 from otelfork.delivery.complaints import Complaints
 from otelfork.delivery.flushing import Flush, left, share, side_by_side, suppressed
 from otelfork.delivery.outcome import Tries
+from otelfork.delivery.reading import Reader
 from otelfork.delivery.streams import Exporter, Stream
 from otelfork.settings import BatchSettings
 
@@ -32,20 +32,6 @@ _PATIENCE = 0.25
 """Of a flush's time: so long it waits for the try that is under way, before that is broken off."""
 _WAKE = object()
 _STOP = object()
-
-
-class Reader(Protocol):
-    """A pulling side of the metrics: collects and exports once (see `outlets.OutboxReader`)."""
-
-    @property
-    def backoff(self) -> Backoff:
-        """When to collect again after a failure that may pass."""
-
-    def collect_and_export(self, timeout: float) -> bool:
-        """Collect all instruments and export them; seconds; tell whether they were handed over."""
-
-    def shutdown(self) -> None:
-        """Stop the exporter for good."""
 
 
 class Outbox:
@@ -70,6 +56,8 @@ class Outbox:
         # Reentrant: an observable callback may fork, and then the `before` hook runs on the exporter thread itself.
         self._gate = threading.RLock()
         self._flushes: list[Flush] = []
+        self._busy_until = math.inf
+        """When the flush that is served ends, at the latest; infinity outside of one: a try may take its exporter's own time."""
         self._working = False
         """Whether the holder of the gate is exporting: a callback or a signal handler may ask for a flush meanwhile."""
         self._thread: threading.Thread | None = None
@@ -132,7 +120,7 @@ class Outbox:
         request = Flush(deadline)
         self._commands.put(request)
         delivered = request.wait(left(deadline) * _PATIENCE)
-        if delivered is None and not request.begun:
+        if delivered is None and not request.begun and self._busy_until > deadline:
             self.tries.hurried = True
             self.tries.break_off()
         return (request.wait(left(deadline)) if delivered is None else delivered) is True
@@ -252,13 +240,14 @@ class Outbox:
     def _flush(self, flush: Flush) -> None:
         """Export everything; what has to wait is tried again while the deadline allows it, and nothing else stands still."""
         self._flushes = [each for each in self._flushes if each is not flush]
-        flush.begun, self.tries.hurried = True, False
+        flush.begun, self.tries.hurried, self._busy_until = True, False, flush.deadline
         delivered, flush.again = False, math.inf
         try:
             if time.monotonic() < flush.deadline:
                 delivered = self._export_all(flush.deadline)
                 flush.again = math.inf if delivered else self._again()
         finally:
+            self._busy_until = math.inf
             if flush.again < flush.deadline:
                 self._flushes.append(flush)
             else:
