@@ -11,6 +11,7 @@ from otelfork.cli import main
 from otelfork.cli.advice import advise
 from otelfork.cli.doctor import examine
 from otelfork.cli.options import of_command, of_file
+from otelfork.cli.starts import advise_start
 from otelfork.receiver import ALWAYS, PROTOCOLS, Receiver
 
 GOOD_INI = "[uwsgi]\nmaster = true\nenable-threads = true\ndie-on-term = true\n"
@@ -165,3 +166,43 @@ def test_a_postfork_project_under_zero_code_is_a_finding(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     options = of_command(["otelfork", "run", "uwsgi", "--module", "project:app"])
     assert [True] == [any(each.option == "set_tracer_provider" for each in advise(options, 3.0))]
+
+
+OURS = {group: ["otelfork"] for group in ("opentelemetry_distro", "opentelemetry_configurator")}
+POST = {"opentelemetry_post_instrument": ["otelfork"]}
+STOCK = {group: ["distro", "otelfork"] for group in OURS}
+
+
+@pytest.mark.parametrize(
+    ("command", "installed", "environment", "changes"),
+    [
+        ("opentelemetry-instrument uvicorn app:app", OURS | POST, {}, []),
+        ("otelfork run uvicorn app:app", STOCK | POST, {}, []),
+        ("opentelemetry-instrument uvicorn", STOCK | POST, {}, ["OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR"]),
+        (
+            "opentelemetry-instrument uvicorn",
+            STOCK | POST,
+            {"OTEL_PYTHON_DISTRO": "otelfork", "OTEL_PYTHON_CONFIGURATOR": "distro"},
+            ["OTEL_PYTHON_CONFIGURATOR"],
+        ),
+        (
+            "otelfork run uvicorn",
+            {**OURS, "opentelemetry_post_instrument": []},
+            {},
+            ["otelfork"],
+        ),
+        ("uvicorn app:app", STOCK, {}, []),
+    ],
+)
+def test_what_a_start_without_code_loads_is_told(
+    command: str, installed: dict[str, list[str]], environment: dict[str, str], changes: list[str]
+) -> None:
+    """Another distro or configurator that would be taken in the place of ours is a finding."""
+    found = advise_start(command.split(), environment=environment, installed=installed)
+    assert changes == [each.option for each in found if each.change]
+
+
+def test_a_start_without_code_is_understood_whatever_server_it_starts() -> None:
+    """uvicorn has no options to check; what starts it has."""
+    result = doctor("--no-export", "--", "otelfork", "run", "uvicorn", "app:app")
+    assert (0, "all is well") == (result.exit_code, result.output.splitlines()[-1]), result.output

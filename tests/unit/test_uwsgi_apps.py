@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import sys
 from collections.abc import Iterator
@@ -80,11 +81,12 @@ def test_a_factory_makes_traced_applications(server: SimpleNamespace) -> None:
 
 
 def executed(name: str) -> dict[str, Any]:
-    """Execute the project as C does in `PyImport_ExecCodeModule`, and return its names."""
-    names: dict[str, Any] = {"__name__": name}
-    importlib._bootstrap_external._fix_up_module(names, name, f"{NAME}.py", None)  # type: ignore[attr-defined]
-    exec(compile(SOURCE, f"{NAME}.py", "exec"), names)
-    return names
+    """Execute the project as uWSGI does, by a function of Python's C interface, and return its names."""
+    execute = ctypes.pythonapi.PyImport_ExecCodeModule
+    execute.argtypes, execute.restype = (ctypes.c_char_p, ctypes.py_object), ctypes.py_object
+    module = execute(name.encode(), compile(SOURCE, f"{NAME}.py", "exec"))
+    del sys.modules[name]
+    return vars(module)
 
 
 @pytest.mark.parametrize(("options", "name"), [({}, "application"), ({"callable": b"app"}, "app")])

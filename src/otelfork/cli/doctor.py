@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from otelfork.cli.advice import advise
+from otelfork.cli.advice import Advice, advise
 from otelfork.cli.options import Options, of_command, of_file
 from otelfork.cli.probe import CHILD, PARENT
+from otelfork.cli.starts import advise_start, without_code
 from otelfork.settings import SIGNALS, Settings, SettingsError
 
 PROBE_SECONDS = 60.0
@@ -100,8 +101,11 @@ def _cell(outcomes: Sequence[dict[str, Any]], *, good: bool) -> str:
 
 def show_advice(console: Console, options: Options, exit_timeout: float) -> bool:
     """Print what the server's options mean; tell whether nothing has to change."""
-    advice = advise(options, exit_timeout)
-    table = Table("option", "meaning", "change to", title=escape(f"{options.server}: {options.source}"))
+    return _show(console, advise(options, exit_timeout), f"{options.server}: {options.source}")
+
+
+def _show(console: Console, advice: Sequence[Advice], title: str) -> bool:
+    table = Table("option", "meaning", "change to", title=escape(title))
     for each in advice:
         table.add_row(each.option, escape(each.text), f"[yellow]{escape(each.change)}[/]" if each.change else "-")
     console.print(table)
@@ -137,7 +141,8 @@ def command(*, files: tuple[Path, ...], no_export: bool, server_command: tuple[s
     except (SettingsError, OSError, ValueError, SyntaxError) as error:
         click.echo(f"otelfork doctor: {error}", err=True)
         sys.exit(UNUSABLE)
-    if server_command and named is None:
+    way = without_code(server_command)
+    if server_command and named is None and not way:
         click.echo("otelfork doctor: only the options of uWSGI and gunicorn are known", err=True)
         sys.exit(UNUSABLE)
     healthy = True
@@ -147,6 +152,9 @@ def command(*, files: tuple[Path, ...], no_export: bool, server_command: tuple[s
             click.echo(f"otelfork doctor: {found.problem}\n{found.said}", err=True)
             sys.exit(UNUSABLE)
         healthy = show_pipeline(console, found, settings)
+    start = advise_start(server_command)
+    if start:
+        healthy = _show(console, start, f"what {way} loads") and healthy
     for options in [*servers, *([named] if named else [])]:
         healthy = show_advice(console, options, settings.exit_timeout) and healthy
     console.print("all is well" if healthy else "something is to change")
