@@ -113,4 +113,5 @@ BROKEN = (
         "test_gunicorn_environment.py::test_nothing_set_is_the_console_and_an_unknown_service",
     ),
     Broken("start_off", "the start of gunicorn's workers", "test_gunicorn_moments.py::test_a_reload_changes_nothing"),
+    Broken("flush_off", "the flush on the way out", "test_console.py"),
 )

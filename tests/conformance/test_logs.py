@@ -162,9 +162,10 @@ def test_lines_after_an_explicit_configure_in_the_master_leave_once(protocol: st
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_a_killed_worker_s_lines_leave_once(receiver: Receiver, tmp_path: Path):
+@pytest.mark.parametrize("name", ["gunicorn --preload", "uvicorn --workers", "hypercorn", "uwsgi"])
+def test_a_killed_worker_s_lines_leave_once(name: str, receiver: Receiver, tmp_path: Path):
     """SIGKILL to a worker whose lines are exported: nothing of it is repeated, its successor's lines are its own."""
-    row = Row(name="killed", command=ROWS["gunicorn --preload"][0], application=PROGRAMS)
+    row = Row(name="killed", command=ROWS[name][0], application=PROGRAMS)
     environment = {**receiver.environment(HTTP), **ON, "OTEL_BLRP_SCHEDULE_DELAY": "50"}
     with serve(row, environment, tmp_path, 60) as server:
         server.wait_until_ready()
@@ -173,6 +174,8 @@ def test_a_killed_worker_s_lines_leave_once(receiver: Receiver, tmp_path: Path):
         psutil.Process(sent[0].pid).kill()
         server.wait_until_idle()
         sent += drive(server, 30)
+        if name == "uwsgi":
+            server.wait_until_idle()
         server.stop()
     receiver.wait_until_quiet()
     assert told(sent) == of(receiver.logs, "shop"), server.output[-3000:]

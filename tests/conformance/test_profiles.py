@@ -128,9 +128,10 @@ def test_every_worker_is_profiled_and_each_request_names_its_profile(name: str, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_the_successor_of_a_killed_worker_is_profiled(receiver: Receiver, tmp_path: Path):
+@pytest.mark.parametrize("name", [FAST, "uvicorn --workers", "uwsgi"])
+def test_the_successor_of_a_killed_worker_is_profiled(name: str, receiver: Receiver, tmp_path: Path):
     """SIGKILL to a worker that is profiled: the one that takes its place starts an agent of its own."""
-    with collecting(200) as collector, serving(FAST, receiver, collector, tmp_path) as server:
+    with collecting(200) as collector, serving(name, receiver, collector, tmp_path) as server:
         sent = drive_until(server, lambda _: bool(profiled(collector)))
         old = {one.pid for one in sent}
         psutil.Process(sent[0].pid).kill()
