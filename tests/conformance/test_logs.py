@@ -162,7 +162,7 @@ def test_lines_after_an_explicit_configure_in_the_master_leave_once(protocol: st
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("name", ["gunicorn --preload", "uvicorn --workers", "hypercorn", "uwsgi"])
+@pytest.mark.parametrize("name", ["gunicorn --preload", "uvicorn --workers", "uwsgi"])
 def test_a_killed_worker_s_lines_leave_once(name: str, receiver: Receiver, tmp_path: Path):
     """SIGKILL to a worker whose lines are exported: nothing of it is repeated, its successor's lines are its own."""
     row = Row(name="killed", command=ROWS[name][0], application=PROGRAMS)
