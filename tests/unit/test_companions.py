@@ -23,14 +23,15 @@ class Painting(Companion):
     """Adds a shared attribute and one of the span's own; remembers who left."""
 
     def __init__(self, *, many: int = 0) -> None:
-        self.left: list[int] = []
+        self.left: list[bytes] = []
         self.leave = self.left.append
         self.many = many
 
-    def accompany(self, name: str, trace_id: int, span_id: int, own: dict[str, Any], shared: Shared) -> Shared:
-        own["number"] = span_id
-        own.update({f"more{number}": number for number in range(self.many)})
-        return Shared({**shared.attributes, **COLOUR.attributes})
+    def moment(self) -> Shared:
+        return COLOUR
+
+    def accompany(self, name: str, trace_id: bytes, span_id: bytes) -> dict[str, Any]:
+        return {"number": int.from_bytes(span_id, "big"), **{f"more{number}": number for number in range(self.many)}}
 
 
 def started(
@@ -66,7 +67,7 @@ def test_a_companion_is_told_of_the_end_once():
     companion = Painting()
     span, _ = started(companion)
     span.end()
-    assert [span.get_span_context().span_id] == companion.left
+    assert [span.id_bytes] == companion.left
 
 
 @pytest.mark.parametrize(("remote", "expected"), [(True, "red"), (False, None)])
@@ -95,14 +96,31 @@ def test_what_companions_add_counts_in_the_limit():
 
 
 def test_requests_of_one_sample_share_its_figures():
-    """The sample is joined to what spans have in common once, and packed once."""
-    figures, shared = Figures(), Shared({"http.request.method": "GET"})
-    joined = [figures.accompany("GET", 1, number, {}, shared) for number in (2, 3)]
-    assert (True, "GET", True) == (
+    """A kind of requests is joined to a sample once, and what a sample says is packed once."""
+    sample = Figures().moment()
+    assert sample is not None
+    joined = [sample.of(GET) for _ in range(2)]
+    encoder = Encoder()
+    packed = [joined[0].pack({"url.path": path}, encoder) for path in ("/a", "/b")]
+    assert (True, True, True) == (
         joined[0] is joined[1],
-        joined[0].attributes["http.request.method"],
-        "system.cpu.usage" in joined[0].attributes,
+        "system.cpu.usage" in joined[0].attributes({}),
+        all(each.startswith(sample.pack(encoder)) for each in packed),
     )
+
+
+@pytest.mark.parametrize("many", [1, 3])
+def test_companions_are_asked_in_their_order(many: int):
+    """What is of the moment stands before the request's own, what is the span's alone after it."""
+    ask = lane.accompanying([Painting()] * many)
+    assert ask is not None
+    names = list(ask(GET, bytes(16), bytes(8)).attributes({"url.path": "/"}))
+    assert ["colour", "url.path", "number"] == names
+
+
+def test_without_companions_nobody_is_asked():
+    """Nor where none of them adds anything."""
+    assert (None, None) == (lane.accompanying([]), lane.accompanying([Companion()]))
 
 
 def test_the_figures_of_the_settings_keep_the_lane(monkeypatch: pytest.MonkeyPatch):

@@ -17,7 +17,6 @@ from tests.collecting import collecting
 from tests.pprof import Profiled, read
 
 from otelfork import profiles
-from otelfork.lane import NOTHING_SHARED
 from otelfork.profiles import profiles as linking
 from otelfork.profiles.profiles import Profiles
 from otelfork.run import runs
@@ -62,9 +61,7 @@ def running() -> Profiles:
 
 def begin(companion: Profiles, span_id: int = 2) -> dict[str, Any]:
     """Begin a request span of the lane's; return its own attributes."""
-    own: dict[str, Any] = {}
-    companion.accompany("GET", 1, span_id, own, NOTHING_SHARED)
-    return own
+    return companion.accompany("GET", bytes(16), span_id.to_bytes(8, "big"))
 
 
 def test_a_span_and_its_samples_have_the_same_id(tags: Tags):
@@ -88,7 +85,7 @@ def test_a_span_that_ends_on_another_thread_leaks_no_tag(tags: Tags):
     """Its own thread takes the tags off when its next local root begins."""
     companion = running()
     begin(companion, 2)
-    other = threading.Thread(target=companion.leave, args=(2,))
+    other = threading.Thread(target=companion.leave, args=((2).to_bytes(8, "big"),))
     other.start()
     other.join()
     begin(companion, 3)
@@ -119,7 +116,7 @@ def test_a_parents_span_that_ends_in_a_child_touches_no_tag(tags: Tags, monkeypa
     begin(companion)
     monkeypatch.setattr(linking.os, "getpid", lambda: -1)
     before = set(tags.here)
-    companion.leave(2)
+    companion.leave((2).to_bytes(8, "big"))
     assert before == tags.here
 
 

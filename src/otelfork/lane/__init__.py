@@ -36,7 +36,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from otelfork.encoding.encoder import Encoder
-from otelfork.lane.companion import NOTHING_SHARED, Companion, Shared, accompanied, parting
+from otelfork.lane.companion import MOST_ADDED, Companion, Shared, accompanying, parting
 from otelfork.lane.kinds import Ending, Kind
 from otelfork.lane.sampler import decider, verdict
 from otelfork.lane.span import MOST_MARKS, MOST_OWN, RequestSpan
@@ -44,7 +44,7 @@ from otelfork.lane.unsampled import UnsampledSpan, remote
 from otelfork.resource.identity import ProcessIdGenerator
 
 __all__ = [
-    "MOST_OWN", "NOTHING_SHARED", "Companion", "Ending", "Kind", "Lane", "RequestSpan", "Shared", "UnsampledSpan", "of", "parting",
+    "MOST_OWN", "Companion", "Ending", "Kind", "Lane", "RequestSpan", "Shared", "UnsampledSpan", "accompanying", "of", "parting",
 ]  # fmt: skip
 
 _new: Any = object.__new__
@@ -88,7 +88,7 @@ class Lane:
     """
 
     __slots__ = (
-        "_alone", "_companions", "_decide", "_enabled", "_ids", "_multi", "_new_span_id", "_new_trace_id", "_random", "_root",
+        "_accompany", "_alone", "_decide", "_enabled", "_ids", "_multi", "_new_span_id", "_new_trace_id", "_random", "_root",
         "_sampled", "_sampler", "_span", "_tracer", "_unsampled", "_usable",
     )  # fmt: skip
 
@@ -113,10 +113,11 @@ class Lane:
         limits = held._span_limits
         most = limits.max_span_attributes
         # Our own values are not cut or counted one by one: limits that could touch them are for the SDK's own span.
-        trusting = limits.max_span_attribute_length is None and (most is None or most >= MOST_OWN)
+        needed = MOST_OWN + (MOST_ADDED if companions else 0)
+        trusting = limits.max_span_attribute_length is None and (most is None or most >= needed)
         trusting = trusting and (limits.max_events is None or limits.max_events >= MOST_MARKS)
         self._usable = trusting and self._decide is not None
-        self._companions = tuple(companions)
+        self._accompany = accompanying(companions)
         multi = held.span_processor
         self._multi = multi
         self._alone = _Sole(multi, (*companions, processor))
@@ -167,8 +168,8 @@ class Lane:
                 keep = self._kept(remote(sender), trace_id)
         span_id = (self._new_span_id() or self._ids.generate_span_id()).to_bytes(8, "big")
         if keep:
-            if self._companions:
-                kind, sketch = accompanied(self._companions, kind, sketch, trace_id + span_id)
+            if self._accompany is not None:
+                kind = self._accompany(kind, trace_id, span_id)
             # Not by a call of the class: the SDK's `__new__` and an `__init__` cost as much as all the rest.
             span = _new(self._span)
             span._what = kind
@@ -216,8 +217,8 @@ class Lane:
         span_id = self._ids.generate_span_id().to_bytes(8, "big")
         if not self._kept(parent, trace_id):
             return UnsampledSpan(trace_id, span_id, sender, flags, None if parent is None else parent.trace_state)
-        if self._companions and (parent is None or parent.is_remote) and self._alone():
-            kind, sketch = accompanied(self._companions, kind, sketch, trace_id + span_id)
+        if self._accompany is not None and (parent is None or parent.is_remote) and self._alone():
+            kind = self._accompany(kind, trace_id, span_id)
         span: RequestSpan = self._span(kind, sketch, trace_id, span_id, sender, flags | 1, start_time, parent)
         if not self._alone():
             tracer.span_processor.on_start(span, parent_context=context)

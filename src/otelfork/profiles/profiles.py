@@ -17,7 +17,7 @@ import pyroscope  # type: ignore[import-untyped,unused-ignore]
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otelfork.lane import Companion, Shared
+from otelfork.lane import Companion
 from otelfork.profiles.agent import Agent
 from otelfork.settings.profiles import ProfileSettings
 
@@ -44,31 +44,30 @@ class Profiles(Companion):
         self._agent = Agent(settings, lambda: resource.attributes)
         self._pid = os.getpid()
         self._thread_id = _real_thread_id()
-        self._tagged: dict[int, _Tags] = {}
+        self._tagged: dict[bytes, _Tags] = {}
         self._stale: dict[int, list[_Tags]] = {}
 
     def start(self) -> None:
         """Have the agent started."""
         self._agent.want()
 
-    def accompany(self, name: str, trace_id: int, span_id: int, own: dict[str, Any], shared: Shared) -> Shared:
-        """Give the span its attribute, and the samples of this thread its tags."""
-        profile_id = f"{span_id:016x}"
-        own[ATTRIBUTE] = profile_id
+    def accompany(self, name: str, trace_id: bytes, span_id: bytes) -> dict[str, Any]:
+        """Return the span's attribute, and give the samples of this thread its tags."""
+        profile_id = span_id.hex()
         if not self._agent.running:
             self._agent.want()
         elif len(self._tagged) < MOST_TAGGED:
             thread = self._thread_id()
             if thread in self._stale:
                 self._clean(thread)
-            tags = (thread, profile_id, f"{trace_id:032x}", name)
+            tags = (thread, profile_id, trace_id.hex(), name)
             self._tagged[span_id] = tags
             pyroscope.add_thread_tag("span_id", profile_id)
             pyroscope.add_thread_tag("trace_id", tags[2])
             pyroscope.add_thread_tag("span_name", name)
-        return shared
+        return {ATTRIBUTE: profile_id}
 
-    def leave(self, span_id: int) -> None:
+    def leave(self, span_id: bytes) -> None:
         """Take the tags of a span off. Those that another process or thread added are not this one's to take off now."""
         tags = self._tagged.pop(span_id, None)
         if tags is None or os.getpid() != self._pid:
@@ -82,7 +81,7 @@ class Profiles(Companion):
         """See `leave`."""
         context = span.get_span_context()
         if context is not None:
-            self.leave(context.span_id)
+            self.leave(context.span_id.to_bytes(8, "big"))
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what was sampled. The agent has no other way for it than to end; the next local root has it started again."""

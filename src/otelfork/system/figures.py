@@ -1,7 +1,7 @@
 """The host's figures as attributes of local root spans, from a sample that is at most a second old.
 
 A request shall not pay for looking: a thread of the process takes a sample every 0.8 s, and the beginning of a span reads it.
-Nor for packing: a sample is joined to what spans share, and packed with it once.
+Nor for packing: a sample is packed once for all spans that have it.
 The names are those of a guide and stand in no convention.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from otelfork.lane import Companion, Shared
 
 PERIOD_SECONDS = 0.8
 OLDEST_SECONDS = 1.0
-MOST_JOINED = 1000
 _LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -36,30 +34,18 @@ class Figures(Companion):
         """Begin to renew the sample."""
         threading.Thread(target=self._run, name="otelfork-figures", daemon=True).start()
 
-    def accompany(self, name: str, trace_id: int, span_id: int, own: dict[str, Any], shared: Shared) -> Shared:
-        """Join the sample to what spans share, unless it is older than a second."""
-        taken, figures, joined = self._sample
-        if time.monotonic() - taken > OLDEST_SECONDS:
-            return shared
-        found = joined.get(shared)
-        if found is None:
-            found = Shared({**shared.attributes, **figures})
-            # What spans share is bounded, and forgotten when there is too much of it: so is this.
-            if len(joined) < MOST_JOINED:
-                joined[shared] = found
-        return found
+    def moment(self) -> Shared | None:
+        """Return the sample, unless it is older than a second."""
+        taken, shared = self._sample
+        return shared if time.monotonic() - taken <= OLDEST_SECONDS else None
 
     def shutdown(self) -> None:
         """Stop the thread."""
         self._stop.set()
 
     def _renew(self) -> None:
-        # One object, so that a reader finds all of one sample; each is joined anew to what spans share.
-        self._sample: tuple[float, Mapping[str, Any], dict[Shared, Shared]] = (
-            time.monotonic(),
-            self._sampler.take(),
-            {},
-        )
+        # One object, so that a reader finds all of one sample.
+        self._sample = (time.monotonic(), Shared(self._sampler.take()))
 
     def _run(self) -> None:
         while not self._stop.wait(PERIOD_SECONDS):
