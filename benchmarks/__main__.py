@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import figures, forking, report, sections, starting
+from benchmarks import figures, forking, report, scraping, sections, starting
 from benchmarks.processes import ROOT, Sink
 from benchmarks.variants import VARIANTS
 
@@ -28,7 +28,7 @@ SECTIONS: dict[str, Section] = {
     "servers": sections.servers,
     "memory": sections.memory,
 }
-OTHERS = ("encoder", "startup", "forking")
+OTHERS = ("encoder", "startup", "forking", "prometheus")
 
 
 def main() -> int:
@@ -55,6 +55,8 @@ def main() -> int:
                 starts |= starting.measure(plan.rounds, sink)
             elif name == "forking":
                 starts |= forking.measure(plan.rounds, sink)
+            elif name == "prometheus":
+                starts |= scraping.measure(plan.rounds)
             elif name == "encoder":
                 encoder = _encoder(plan.rounds)
             else:

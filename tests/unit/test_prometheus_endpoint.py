@@ -16,6 +16,7 @@ from tests.unit.exporting import PATIENCE
 from otelfork.prometheus.contender import Contender
 from otelfork.prometheus.endpoint import Endpoint
 from otelfork.prometheus.holders import Holders, stranger
+from otelfork.run import runs
 from otelfork.settings.prometheus import PrometheusSettings
 
 PAGE = b"a page\n"
@@ -160,7 +161,8 @@ def test_the_siblings_of_a_dead_holder_go_first(contend, tmp_path):
     """Another server waits as long as they are heard of, and gets the port when they are not."""
     port = free_port()
     note = tmp_path / "other.holder"
-    note.write_text(json.dumps({"pid": 2**22 + 1, "started": 1, "service": "s", "host": "127.0.0.1", "port": port}))
+    dead = {"pid": 2**22 + 1, "started": 1, "namespace": runs.namespace()}
+    note.write_text(json.dumps({**dead, "service": "s", "host": "127.0.0.1", "port": port}))
     contender = contend(port)
     contender.contend()
     before = serves(port)

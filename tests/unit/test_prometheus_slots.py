@@ -34,11 +34,13 @@ def answering(slots: Slots, slot: int) -> threading.Thread:
     return thread
 
 
-def test_a_slot_is_read_as_it_was_written(slots):
-    """What was written last stands there."""
+def test_a_slot_is_read_as_it_was_written(slots, tmp_path):
+    """What was written last stands there, for nobody but its user."""
     slots.write(3, {"a": 1})
     slots.write(3, {"a": 2})
-    assert ({"a": 2}, [3], {}) == (slots.read(3), slots.known(), slots.read(4))
+    (file,) = tmp_path.iterdir()
+    assert 0o600 == file.stat().st_mode & 0o777
+    assert (2, [3], {}) == (slots.read(3)["a"], slots.known(), slots.read(4))
 
 
 def test_a_torn_file_is_never_seen(slots, tmp_path):
@@ -47,9 +49,9 @@ def test_a_torn_file_is_never_seen(slots, tmp_path):
     (tmp_path / f"{RUN}.3.fresh").write_text('{"a":')
     before = slots.read(3)
     slots.write(3, {"a": 2})
-    assert ({"a": 1}, {"a": 2}, [f"{RUN}.3.metrics"]) == (
-        before,
-        slots.read(3),
+    assert (1, 2, [f"{RUN}.3.metrics"]) == (
+        before["a"],
+        slots.read(3)["a"],
         [path.name for path in tmp_path.iterdir()],
     )
 
@@ -119,3 +121,9 @@ def test_a_process_that_took_the_pid_is_somebody_else():
     """Pids come again; the start of the process tells."""
     own, started = os.getpid(), runs.start_time(os.getpid())
     assert [True, False] == [alive(own, started), alive(own, started + 1)]
+
+
+def test_a_file_of_another_release_is_passed_over(slots, tmp_path):
+    """A reload may bring another release into a run, which may write otherwise."""
+    (tmp_path / f"{RUN}.3.metrics").write_text('{"format": 0, "families": 7}')
+    assert {} == slots.read(3)

@@ -203,6 +203,8 @@ def test_dead_runs_are_read_and_removed(tmp_path: Path) -> None:
     """The next run of the service reports what the last one left, and its files are gone afterwards."""
     killed(tmp_path / "run", lambda own: begin(own) and None, run="1" * 32)
     Scoreboard(tmp_path / "run", RUN, "shop")
+    for kind in ("0.metrics", "0.ask", "holder"):  # what its slots have counted goes with them
+        (tmp_path / "run" / f"{'1' * 32}.{kind}").touch()
     found: list[str] = []
     dead_runs(tmp_path / "run", RUN, "shop", lambda orphans: not found.extend(orphan.path for orphan in orphans))
     left = sorted(path.name for path in (tmp_path / "run").iterdir())

@@ -11,6 +11,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, TypeAlias, cast
@@ -42,9 +43,8 @@ class Endpoint:
     def __init__(self, host: str, port: int, answer: Answer) -> None:
         self._answer = answer
         self._clients = threading.BoundedSemaphore(_MOST_CLIENTS)
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
-        self._socket = socket.socket(family, kind, protocol)
+        family, address = _resolved(host, port)
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(address)
@@ -102,6 +102,19 @@ class Endpoint:
         finally:
             client.close()
             self._clients.release()
+
+
+@cache
+def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    """Return family and address to listen on.
+
+    Asked once and not for a name that needs no asking: a child that was forked while the system's resolver is at work, in a thread
+    that tries each second, might find it locked for ever.
+    """
+    host = "127.0.0.1" if host == "localhost" else host
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+    return family, address
 
 
 class _Handler(BaseHTTPRequestHandler):

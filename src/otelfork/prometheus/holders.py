@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from otelfork.prometheus.slots import alive
+from otelfork.prometheus.slots import alive, put
 from otelfork.run import runs
 
 _HEIRS_SECONDS = 2.5
@@ -50,11 +50,16 @@ class Holders:
     def note(self, host: str, port: int) -> None:
         """Note that this process serves the port."""
         pid = os.getpid()
-        content = {"pid": pid, "started": runs.start_time(pid), "service": self._service, "host": host, "port": port}
-        fresh = self._own.with_suffix(f".{pid}.fresh")
+        content = {
+            "pid": pid,
+            "started": runs.start_time(pid),
+            "namespace": runs.namespace(),
+            "service": self._service,
+            "host": host,
+            "port": port,
+        }
         with contextlib.suppress(OSError):
-            fresh.write_text(json.dumps(content), encoding="utf-8")
-            fresh.replace(self._own)
+            put(self._own, json.dumps(content), self._own.with_suffix(f".{pid}.fresh"))
 
     def wait(self, holder: Holder | None) -> None:
         """Note that a worker of this run waits for its turn, or that the turn is another run's, which has the port."""
@@ -72,13 +77,14 @@ class Holders:
 
     def find(self, port: int) -> Holder | None:
         """Return who serves the port, or did last; a sibling before another run's, the living before the dead."""
-        found = [holder for path in self._directory.glob("*.holder") if (holder := self._read(path, port)) is not None]
+        names = [name for name in os.listdir(self._directory) if name.endswith(".holder")]  # noqa: PTH208 - once a second
+        found = [holder for name in names if (holder := self._read(self._directory / name, port)) is not None]
         return max(found, key=lambda each: (each.alive, each.sibling, each.heirs), default=None)
 
     def _read(self, path: Path, port: int) -> Holder | None:
         try:
             content: dict[str, Any] = json.loads(path.read_bytes())
-            if content["port"] != port:
+            if content["port"] != port or content["namespace"] != runs.namespace():  # another container's
                 return None
             heirs = time.time() - path.stat().st_mtime < _HEIRS_SECONDS
             pid, started, service = content["pid"], content["started"], str(content["service"])

@@ -22,6 +22,9 @@ from otelfork.run import runs
 
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 _BACKLOG = 64
+_FORMAT = 1
+"""Of the files. Those of another release of this package are passed over: a reload may bring one into a run."""
+_LONGEST_SECONDS = 86_400.0
 _DONE = b"1"
 
 
@@ -53,10 +56,10 @@ class Slots:
         Raises:
             OSError: it could not be written; the old one stands.
         """
+        content = {"format": _FORMAT, **content}
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=float)
         path = self._path(slot, "metrics")
-        fresh = path.with_suffix(".fresh")
-        fresh.write_bytes(json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=float).encode())
-        fresh.replace(path)
+        put(path, text, path.with_suffix(".fresh"))
 
     def read(self, slot: int) -> dict[str, Any]:
         """Return what stands in a slot's file; {} where nothing does."""
@@ -64,7 +67,7 @@ class Slots:
             content = json.loads(self._path(slot, "metrics").read_bytes())
         except (OSError, ValueError):
             return {}
-        return content if isinstance(content, dict) else {}
+        return content if isinstance(content, dict) and content.get("format") == _FORMAT else {}
 
     def listen(self, slot: int) -> socket.socket:
         """Return the socket on which the owner of a slot is asked. Only for the process that holds the slot.
@@ -130,6 +133,21 @@ class Slots:
             os.close(directory)
 
 
+def put(path: Path, text: str, fresh: Path) -> None:
+    """Replace a file as a whole, through another one of the same directory; only its user can read it.
+
+    Raises:
+        OSError: it could not be written; the old one stands.
+    """
+    with open(fresh, "wb", opener=_private) as file:
+        file.write(text.encode())
+    fresh.replace(path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def answer(line: socket.socket) -> None:
     """Tell who asked that the file is up to date, and hang up."""
     with contextlib.suppress(OSError):
@@ -142,7 +160,7 @@ def answered(line: socket.socket, deadline: float) -> bool:
     """Wait for the answer until the monotonic deadline and hang up; tell whether there was one."""
     try:
         # Also past the deadline: an answer that is there already is taken.
-        line.settimeout(max(0.0, deadline - time.monotonic()))
+        line.settimeout(min(max(0.0, deadline - time.monotonic()), _LONGEST_SECONDS))
         return line.recv(1) == _DONE
     except OSError:
         return False

@@ -55,8 +55,9 @@ class Snapshots:
     def start(self) -> None:
         """Listen, and start the thread. Where there can be none (interpreter exit), the slot shows its predecessor."""
         try:
-            self._listener = self._slots.listen(self._slot)
-            forks.own(self._listener.fileno())
+            with self._gate:  # a fork sees the socket when it is known, or not at all
+                self._listener = self._slots.listen(self._slot)
+                forks.own(self._listener.fileno())
             threading.Thread(target=self._run, name="otelfork-snapshots", daemon=True).start()
         except (OSError, RuntimeError) as error:
             _logger.error("the metrics of process %d cannot be scraped: %s", os.getpid(), error)
@@ -96,7 +97,8 @@ class Snapshots:
                 answer(asker)
             if time.monotonic() >= due:
                 due = time.monotonic() + SECONDS
-                self._guarded(self._chore)
+                with self._gate:
+                    self._guarded(self._chore)
 
     def _askers(self, seconds: float) -> Sequence[socket.socket]:
         """Wait at most so many seconds for somebody who asks; return all who do by then: one snapshot is for all of them."""

@@ -53,7 +53,8 @@ class Solo:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                self._chore()
+                with self._gate:
+                    self._chore()
             except Exception:
                 _logger.exception("the port of the metrics could not be looked after")
             self._stopped.wait(SECONDS)
