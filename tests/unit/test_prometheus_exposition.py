@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from tests.unit.scraping import OPENMETRICS, converted
 
 from otelfork.prometheus import exposition
@@ -34,6 +36,16 @@ def test_the_format_is_negotiated(accept, expected, end):
     """OpenMetrics for who asks for it, else the old text format."""
     headers, body = exposition.render(converted(counted), {}, accept=accept)
     assert (True, end) == (headers["Content-Type"].startswith(expected), body.endswith(b"# EOF\n"))
+
+
+@pytest.mark.parametrize("accept", [OPENMETRICS, f"{OPENMETRICS};escaping=underscores"])
+def test_the_text_is_prometheus_clients(accept):
+    """What is left out of its encoder changes nothing."""
+    families = converted(counted)
+    registry = CollectorRegistry()
+    registry.register(exposition._Page(families, {"a_b": "c"}))
+    encode, _ = choose_encoder(accept)
+    assert encode(registry) == exposition.render(families, {"a_b": "c"}, accept=accept)[1]
 
 
 def test_the_target_is_described():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import InfoMetricFamily, Metric
+from prometheus_client.openmetrics.exposition import ALLOWUTF8, UNDERSCORES
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
@@ -56,7 +58,7 @@ def render(
         accept: the header of that name; OpenMetrics only has exemplars.
         accept_encoding: the header of that name.
     """
-    encode, content_type = choose_encoder(accept)
+    encode, content_type = _encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Page(families, target))
     body = encode(registry)
@@ -66,6 +68,18 @@ def render(
         body = gzip.compress(body, _COMPRESSION)
         headers["Content-Encoding"] = "gzip"
     return {**headers, "Content-Length": str(len(body))}, body
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """Return the encoder for the header Accept, and the content type.
+
+    Names here are valid in every Prometheus (see `naming`). To escape them once more changes nothing, and takes half of the time
+    of OpenMetrics; the encoder for clients that take any name leaves it out.
+    """
+    encode, content_type = choose_encoder(accept)
+    if getattr(encode, "keywords", {}).get("escaping") == UNDERSCORES:
+        encode = partial(encode, escaping=ALLOWUTF8)  # type: ignore[call-arg]
+    return encode, content_type
 
 
 def _metric(name: str, family: Family) -> Metric:

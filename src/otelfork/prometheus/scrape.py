@@ -8,7 +8,7 @@ from typing import Any
 
 from otelfork.prometheus import families
 from otelfork.prometheus.families import Families
-from otelfork.prometheus.slots import Slots
+from otelfork.prometheus.slots import Slots, answered
 
 ASK_SECONDS = 0.05
 """How long a scrape waits for the workers. A busy one is shown as of its last snapshot, at most a second old."""
@@ -17,9 +17,16 @@ ASK_SECONDS = 0.05
 def scrape(slots: Slots) -> tuple[Families, Mapping[str, str]]:
     """Return the families of a run, and the labels of its target."""
     known = slots.known()
-    fresh = slots.ask(known, time.monotonic() + ASK_SECONDS)
-    contents = [(slot, slots.read(slot)) for slot in known]
-    return merged([(content, slot in fresh or slots.lives(slot, content)) for slot, content in contents if content])
+    deadline = time.monotonic() + ASK_SECONDS
+    # The last first: the one that asks most often holds an early slot, and its own snapshot needs the interpreter that asks.
+    lines = dict(slots.ask(reversed(known)))
+    contents = []
+    for slot in known:  # what is there is read while the others are still at work
+        fresh = slot in lines and answered(lines[slot], deadline)
+        content = slots.read(slot)
+        if content:
+            contents.append((content, fresh or slots.lives(slot, content)))
+    return merged(contents)
 
 
 def merged(contents: Sequence[tuple[dict[str, Any], bool]]) -> tuple[Families, Mapping[str, str]]:

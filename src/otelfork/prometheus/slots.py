@@ -91,13 +91,8 @@ class Slots:
         with contextlib.suppress(OSError):
             self._path(slot, "ask").unlink(missing_ok=True)
 
-    def ask(self, slots: Iterable[int], deadline: float) -> set[int]:
-        """Ask the owners to bring their files up to date, all at once; return the slots that did until the monotonic deadline."""
-        asked = self.begin_to_ask(slots)
-        return {slot for slot, line in asked if answered(line, deadline)}
-
-    def begin_to_ask(self, slots: Iterable[int]) -> Sequence[tuple[int, socket.socket]]:
-        """Ask, and return a line to each owner for `answered`."""
+    def ask(self, slots: Iterable[int]) -> Sequence[tuple[int, socket.socket]]:
+        """Ask the owners to bring their files up to date, all at once; return whom one can ask, with a line for `answered`."""
         lines = []
         for slot in slots:
             line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

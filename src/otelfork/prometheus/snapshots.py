@@ -73,7 +73,7 @@ class Snapshots:
 
     def hurry(self) -> Callable[[float], bool]:
         """Have a snapshot made; return what waits for it until a monotonic deadline and tells whether it is there."""
-        lines = self._slots.begin_to_ask([self._slot]) if self._listener is not None else []
+        lines = self._slots.ask([self._slot]) if self._listener is not None else []
         return lambda deadline: all(answered(line, deadline) for _, line in lines)
 
     def stop(self, deadline: float) -> None:
