@@ -122,10 +122,10 @@ def of_children(found: Counter[str]) -> Counter[str]:
     return Counter({name: count for name, count in found.items() if name.startswith("child")})
 
 
-def written(busy: str, protocol: str, told: str, spans: Counter[str]) -> dict[str, object]:
+def written(busy: str, protocol: str, told: str, repeated: int, spans: Counter[str]) -> dict[str, object]:
     """Return the figures for the report."""
     figures = {"storm": busy, "protocol": protocol, "forks": FORKS, "told": told, "arrived": len(of_children(spans))}
-    return {"row": f"storm during {busy}", **figures}
+    return {"row": f"storm during {busy}", **figures, "repeated": repeated}
 
 
 @pytest.mark.slow
@@ -134,9 +134,9 @@ def written(busy: str, protocol: str, told: str, spans: Counter[str]) -> dict[st
 def test_no_child_of_a_storm_hangs_or_is_mute(busy: str, tmp_path: Path, write_result: Write):
     """Over http: 200 forks, 200 spans and log records of 200 children, each record of anybody once."""
     with Receiver(delay=0.03 if "slow collector" in busy else 0.0) as receiver:
-        told, _, spans, logs, errors = storm(busy, receiver, HTTP, str(tmp_path / "run"))
+        told, repeated, spans, logs, errors = storm(busy, receiver, HTTP, str(tmp_path / "run"))
         counted = {p.resource["process.pid"] for p in receiver.points if p.name == "c"}
-    write_result(written(busy, HTTP, told, spans))
+    write_result(written(busy, HTTP, told, repeated, spans))
     twice = [name for found in (spans, logs) for name, count in found.items() if count > 1]
     assert ("hung 0 failed 0", FORKS, FORKS, FORKS, []) == (
         told,
@@ -154,7 +154,7 @@ def test_a_storm_over_grpc_is_measured(busy: str, tmp_path: Path, write_result: 
     """The figure goes into the report, the stacks into the test's output. What leaves twice is the parent's, and counted."""
     with Receiver(delay=0.03 if "slow collector" in busy else 0.0) as receiver:
         told, repeated, spans, logs, errors = storm(busy, receiver, GRPC, str(tmp_path / "run"))
-    write_result(written(busy, GRPC, told, spans))
+    write_result(written(busy, GRPC, told, repeated, spans))
     more = sum(count - 1 for found in (spans, logs) for count in found.values())
     twice = [name for found in (spans, logs) for name, count in of_children(found).items() if count > 1]
     print(told, len(of_children(spans)), "repeated", more, "counted", repeated, errors[-6000:])
