@@ -132,9 +132,9 @@ def document(
             "## Storms",
             "",
             "Forks from a parent that is busy with telemetry. Every child records a span, a point and a log record and flushes;",
-            "one that has not ended after ten seconds hung. Nothing may leave twice over http. gRPC's own threads and locks are not",
-            "safe across a fork from a process that is busy inside it: there the figures are measured, and http is the advice. The",
-            "call in flight is ended by a fork, and its records are sent again and counted: they may have arrived before.",
+            "one that has not ended after ten seconds hung. Nothing may leave twice over http. gRPC's own threads and locks are",
+            "not safe across a fork from a process that is busy inside it: there the figures are measured, and http is the advice.",
+            "The call in flight is ended by a fork, and its records are sent again and counted: they may have arrived before.",
             "",
             *_table(
                 list(STORM_COLUMNS.values()),
