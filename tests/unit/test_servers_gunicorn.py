@@ -9,6 +9,11 @@ import sys
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
 from otelfork import OtelMiddleware, workers
@@ -20,6 +25,7 @@ from otelfork.workers import life
 pytest.importorskip("gunicorn")
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
+from opentelemetry.instrumentation.gunicorn import GunicornInstrumentor
 
 
 @pytest.fixture(autouse=True)
@@ -238,3 +244,26 @@ def test_detach_ends_the_life_of_the_worker_it_told_of():
         gunicorn.detach()
         span = telemetry.span("gunicorn.worker")
     assert "uninstrumented" == span.attributes["worker.exit.reason"]
+
+
+def test_requests_go_to_the_providers_that_were_given():
+    """`instrument(tracer_provider=, meter_provider=)`: spans and both kinds of metrics, nothing to the global ones."""
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers, meters = TracerProvider(shutdown_on_exit=False), MeterProvider([reader], shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    worker = FakeWorker(plain)
+    worker.booted = True
+    with capture() as telemetry:
+        instrumentor = GunicornInstrumentor()
+        instrumentor.instrument(tracer_provider=tracers, meter_provider=meters)
+        gunicorn._take_over(worker)
+        environ = {}
+        setup_testing_defaults(environ)
+        b"".join(worker.wsgi(environ, lambda status, headers: None))
+        instrumentor.uninstrument()
+        ours = {span.name for span in telemetry.spans}, set(telemetry.metrics())
+    scopes = reader.get_metrics_data().resource_metrics[0].scope_metrics
+    theirs = {metric.name for scope in scopes for metric in scope.metrics}
+    assert ["gunicorn.request"] == [span.name for span in spans.get_finished_spans()]
+    assert {"gunicorn.requests", "gunicorn.request.duration", "http.server.request.duration"} <= theirs
+    assert ({"gunicorn.worker"}, set()) == (ours[0], ours[1] & theirs)

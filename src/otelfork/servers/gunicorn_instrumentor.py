@@ -46,7 +46,7 @@ class GunicornInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped in
         """Instrument gunicorn. A second call does nothing.
 
         Args:
-            kwargs: `tracer_provider` and `meter_provider`, in place of the global ones; `skip_dep_check`.
+            kwargs: `tracer_provider` and `meter_provider`, in place of the global ones for requests; `skip_dep_check`.
 
         Raises:
             DependencyConflictError: gunicorn is not installed, or is too old.
@@ -70,7 +70,7 @@ class GunicornInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped in
             raise TypeError(f"instrument() takes {', '.join(sorted(_OPTIONS))}, not {', '.join(unknown)}")
         refuse_the_old_package()
         bootstrap.check()
-        gunicorn.attach(requests=True, names=GunicornNames(), **kwargs)
+        gunicorn.attach(requests=True, names=GunicornNames(kwargs.get("meter_provider")), **kwargs)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         gunicorn.detach()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, final
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import get_meter
+from opentelemetry.metrics import MeterProvider, get_meter
 
 from otelfork import semconv
 from otelfork.lane import folding as lane
@@ -33,11 +33,15 @@ Sink: TypeAlias = "Callable[[tuple[float, None, None, int, bytes, bytes, int], C
 class GunicornNames:
     """The second set of names of this process's requests (see `otelfork.request.naming.Names`).
 
+    Args:
+        meter_provider: of the two metrics; the global one by default.
+
     Raises:
         SettingsError: OTELFORK_GUNICORN_SPAN_NAME cannot be used.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, meter_provider: MeterProvider | None = None) -> None:
+        self._provider = meter_provider
         self.name = None if named_by_route() else REQUEST
         self.marks = (STARTED, COMPLETED)
         self._figures: Figures | None = None
@@ -54,7 +58,7 @@ class GunicornNames:
         """See `Names.measure`. The target is the route; without one the path of each request."""
         figures = self._figures
         if figures is None or figures.folding is not folding:
-            figures = self._figures = Figures(folding, limit)
+            figures = self._figures = Figures(folding, limit, self._provider)
         sink = figures.sink
         if route is None:
             return lambda path, noted, context: sink(method, path, status, a_path=True)(noted, context)
@@ -73,10 +77,11 @@ class Figures:
     Args:
         folding: takes figures in place of the instruments, until they are collected; or None.
         limit: attribute sets per instrument, the overflow set included.
+        provider: of the instruments; None is the global one.
     """
 
-    def __init__(self, folding: Any, limit: int) -> None:
-        meter = get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
+    def __init__(self, folding: Any, limit: int, provider: MeterProvider | None = None) -> None:
+        meter = get_meter(SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._requests = meter.create_counter(
             REQUESTS_METRIC, unit="{request}", description="Total number of HTTP requests"
         )
