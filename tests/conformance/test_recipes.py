@@ -79,6 +79,29 @@ def test_a_recipe_under_zero_code_doubles_nothing(way: str, receiver: Receiver, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_recipe_carries_the_life_of_workers_too(way: str, receiver: Receiver, requests: int, tmp_path: Path):
+    """With worker telemetry on, each worker has one span, from the recipe's provider, and each request still one."""
+    recipe, command = WAYS[way]
+    _materialised(recipe, receiver, tmp_path)
+    row = Row(name=way, command=command, application=FLASK)
+    environment = {**receiver.environment(GRPC), "OTELFORK_WORKERS": "true", "OTEL_GUNICORN_TRACE_WORKERS": "true"}
+    with serve(row, environment, tmp_path, requests, python_path=(str(tmp_path),)) as server:
+        server.wait_until_ready()
+        sent = drive(server, requests)
+        server.wait_until_idle()
+        server.stop()
+    receiver.wait_until_quiet()
+    found = account(sent, receiver.spans, receiver.points, work_span=row.work_span, work_counter=row.work_counter)
+    workers = [span.attributes["worker.pid"] for span in receiver.spans if span.name.endswith(".worker")]
+    names = {span.resource.get("service.name") for span in receiver.spans}
+    actual = (found.received, found.lost, found.doubled, found.children, names, sorted(workers))
+    pids = sorted({one.pid for one in sent})
+    assert (requests, 0, 0, requests, {"api-service"}, pids) == actual, server.output[-5000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_the_postfork_project_of_the_examples_sends_each_request_once(
     receiver: Receiver, requests: int, tmp_path: Path
 ):

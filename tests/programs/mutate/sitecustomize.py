@@ -138,6 +138,13 @@ def past_off():
     otelfork.prometheus.snapshots.continued = lambda past, own: own
 
 
+def notes_off():
+    """Note no worker on the scoreboard."""
+    import otelfork.run.scoreboard
+
+    otelfork.run.scoreboard.Scoreboard.enlist = lambda self, *span, **how: None
+
+
 def nothing_off():
     """Load this file and change nothing: the control, under which every row has to hold."""
     import otelfork.forks  # noqa: F401
