@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test conformance lint format bench test-all clean
+.PHONY: help demo test conformance lint format bench test-public test-oldest test-all clean
 help:            ## say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -34,6 +34,14 @@ format: $(STAMP)  ## let ruff put the files in order
 
 bench: $(STAMP)  ## compare with the peers
 	$(BIN)/python -m benchmarks
+
+test-public: $(STAMP)  ## the unit tests with the public names of OpenTelemetry alone
+	OTELFORK_PUBLIC_NAMES_ONLY=true $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not private_names" tests/unit
+
+test-oldest:     ## the unit tests with the oldest OpenTelemetry that is supported, in an environment of their own
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable '.[dev]'
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" tests/unit
 
 # An interpreter of pyenv is found though its shim is not active.
 interpreter = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python$(1)) python$(1))

@@ -123,6 +123,7 @@ def test_without_companions_nobody_is_asked():
     assert (None, None) == (lane.accompanying([]), lane.accompanying([Companion()]))
 
 
+@pytest.mark.private_names
 def test_the_figures_of_the_settings_keep_the_lane(monkeypatch: pytest.MonkeyPatch):
     """OTELFORK_SYSTEM_ATTRIBUTES costs no SDK span."""
     monkeypatch.setenv("OTELFORK_SYSTEM_ATTRIBUTES", "true")

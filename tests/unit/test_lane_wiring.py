@@ -38,6 +38,7 @@ def serve(**options: Any) -> tuple[trace.Span, Any]:
     return seen[0], forks.current()
 
 
+@pytest.mark.private_names
 def test_a_request_span_of_ours_is_the_lanes() -> None:
     """Where provider and outbox are ours, the lane starts the span, and what is exported is that very span."""
     with exporting() as exporter:

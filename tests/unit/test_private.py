@@ -162,6 +162,7 @@ def test_a_standard_exporter_of_another_shape_is_used_as_it_is() -> None:
     assert (Http, Grpc) == (private.over_http(Http), private.over_grpc(Grpc))
 
 
+@pytest.mark.private_names
 def test_the_reader_is_the_public_one_where_the_sdk_holds_other_things(monkeypatch: pytest.MonkeyPatch) -> None:
     """The probe: if a span's parts are not where they are expected, the public names are used."""
     found = private.reader() is not None
@@ -195,6 +196,7 @@ def test_a_subclass_shows_what_it_wants_to_show() -> None:
     assert b"***" in Encoder(private.reader()).encode([span])
 
 
+@pytest.mark.private_names
 def test_spans_that_cannot_be_encoded_are_said(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
