@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -16,7 +18,7 @@ from tests.unit.exporting import soon, stream
 
 from otelfork.delivery import outcome
 from otelfork.delivery.complaints import Complaints
-from otelfork.exporters import otlp
+from otelfork.exporters import otlp, session
 from otelfork.exporters.session import new_session
 from otelfork.receiver import ALWAYS, HTTP, Receiver
 from otelfork.settings import Settings
@@ -154,3 +156,10 @@ def test_the_exit_of_a_child_closes_nothing_by_an_inherited_number(tmp_path):
             environment={**receiver.environment(HTTP), "OTELFORK_RUN_DIR": str(tmp_path / "run")},
         )
     assert ["True files are open"] == lines
+
+
+def test_what_holds_a_descriptor_is_found_below_tls_within_tls():
+    """urllib3's transport for a TLS proxy is no socket: the one inside is detached, and of anything else nothing is asked."""
+    with socket.socket() as plain:
+        found = [session._holder(each) for each in (plain, SimpleNamespace(socket=plain), SimpleNamespace())]
+    assert [plain, plain, None] == found

@@ -46,7 +46,7 @@ class _Noted:
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
-        forks.own(self.sock.fileno(), self.sock)
+        forks.own(self.sock.fileno(), _holder(self.sock))
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         result = watched()
@@ -63,6 +63,12 @@ class _Noted:
         if self.sock is not None:
             forks.disown(self.sock.fileno())
         super().close()  # type: ignore[misc]
+
+
+def _holder(sock: Any) -> socket.socket | None:
+    """Return the object that holds the descriptor: urllib3's TLS within TLS is none, but has one."""
+    inner = getattr(sock, "socket", sock)
+    return inner if isinstance(inner, socket.socket) else None
 
 
 class _Connection(_Noted, urllib3.connection.HTTPConnection):
