@@ -14,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 from tests.fresh import run
-from tests.unit.exporting import soon, stream
+from tests.unit.exporting import PATIENCE, soon, stream
 
 from otelfork.delivery import outcome
 from otelfork.delivery.complaints import Complaints
@@ -163,3 +163,16 @@ def test_what_holds_a_descriptor_is_found_below_tls_within_tls():
     with socket.socket() as plain:
         found = [session._holder(each) for each in (plain, SimpleNamespace(socket=plain), SimpleNamespace())]
     assert [plain, plain, None] == found
+
+
+def test_a_request_that_hangs_is_ended_from_another_thread(exporter):
+    """The flush that waits for it gets its turn, and the batch is kept: it is nobody's failure."""
+    with Receiver(hang=ALWAYS) as receiver:
+        tried = stream(exporter(receiver))
+        tried.put(a_span())
+        sending = threading.Thread(target=tried.drain, args=(soon(),), kwargs={"everything": True})
+        sending.start()
+        receiver.wait_for(lambda it: it.requests, PATIENCE)
+        tried._tries.break_off()
+        sending.join(PATIENCE)
+    assert (False, 1, 1) == (sending.is_alive(), len(tried.queue), tried._tries.repeated)

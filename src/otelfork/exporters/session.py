@@ -56,8 +56,11 @@ class _Noted:
 
     def _break_off(self) -> None:
         """End a request that hangs, from another thread: whoever reads or writes meets the end of the connection."""
-        with contextlib.suppress(OSError, AttributeError):  # it has ended by itself, or is not connected yet
-            self.sock.shutdown(socket.SHUT_RDWR)
+        holder = _holder(self.sock)
+        if holder is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                # Not an SSLSocket's own method: that would take the TLS state away from the thread that reads.
+                socket.socket.shutdown(holder, socket.SHUT_RDWR)
 
     def close(self) -> None:
         if self.sock is not None:
