@@ -127,6 +127,29 @@ def test_plain_to_a_port_with_tls_is_told(
     assert "https:// in OTEL_EXPORTER_OTLP_ENDPOINT" in line
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "advice"),
+    [
+        ("http_endpoint", GRPC, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+        ("grpc_endpoint", HTTP, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+    ],
+)
+def test_the_wrong_protocol_is_told(
+    endpoint: str,
+    protocol: str,
+    advice: str,
+    made: Certificates,
+    receiver: Receiver,
+    spans: tuple[ReadableSpan, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    """gRPC against an HTTPS port, and the reverse."""
+    variables = {"EXPORTER_OTLP_ENDPOINT": getattr(receiver, endpoint), "EXPORTER_OTLP_PROTOCOL": protocol}
+    (line,) = said(spans, monkeypatch, caplog, EXPORTER_OTLP_CERTIFICATE=str(made.authority), **variables)
+    assert advice in line
+
+
 @BOTH
 def test_an_unknown_authority_is_told(
     protocol: str,

@@ -29,7 +29,8 @@ def _case(pattern: str, what: str, change: str, *, sure: bool = True) -> _Case:
 
 
 _GRPC_TO_HTTP = _case(
-    r"failed parsing http/2|expected settings frame|http1\.x server|received http2 header with status: (400|404|415)",
+    r"failed parsing http/2|expected settings frame|http1\.x server|received http2 header with status: (400|404|415)"
+    r"|missing selected alpn|no.application.protocol",
     "the endpoint speaks HTTP/1 and OTEL_EXPORTER_OTLP_PROTOCOL is grpc",
     "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or the collector's gRPC port (4317 as a rule) in {prefix}_ENDPOINT",
 )
@@ -37,6 +38,12 @@ _HTTP_TO_GRPC = _case(
     r"badstatusline\(['\"]\\x00",
     "the endpoint speaks gRPC and OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf",
     "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or the collector's HTTP port (4318 as a rule) in {prefix}_ENDPOINT",
+)
+_HTTPS_TO_GRPC = _case(
+    r"ssleoferror|eof occurred in violation",
+    "the endpoint ends the connection without an answer",
+    "if its port is gRPC's, set OTEL_EXPORTER_OTLP_PROTOCOL=grpc; if it asks for a certificate of ours, {client}",
+    sure=False,
 )
 _COMMON = (
     _case(
@@ -126,7 +133,7 @@ def advise(exporter: object, message: str) -> Advice | None:
     modules = " ".join(kind.__module__ for kind in type(exporter).__mro__)
     prefix = _JAEGER if "jaeger" in modules else _ZIPKIN if "zipkin" in modules else _OTLP
     grpc = ".grpc" in modules
-    own = (_GRPC_TO_HTTP if grpc else _HTTP_TO_GRPC,) if prefix == _OTLP else ()
+    own = () if prefix != _OTLP else (_GRPC_TO_HTTP,) if grpc else (_HTTP_TO_GRPC, _HTTPS_TO_GRPC)
     insecure = ", and OTEL_EXPORTER_OTLP_INSECURE=true or nothing" if grpc else ""
     words = {"prefix": prefix, "insecure": insecure, **_WORDS[prefix]}
     for pattern, advice in (*own, *_COMMON):
