@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from otelfork import workers
 from otelfork.run import boardfile, deaths, runs
 from otelfork.run.notes import note_death
@@ -18,9 +20,9 @@ TRACE, SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 START = 1_700_000_000_000_000_000
 
 
-def enlist(board: Scoreboard, *, supervised: bool = False, limit: int = 0) -> None:
+def enlist(board: Scoreboard, *, supervisor: int = 0, limit: int = 0) -> None:
     """Make the owner of a slot a worker of gunicorn."""
-    board.enlist("gunicorn", TRACE, SPAN, 1, START, supervised=supervised, limit=limit, own_id=7)
+    board.enlist(boardfile.Enlisted("gunicorn", TRACE, SPAN, 1, START, supervisor, limit, own_id=7))
 
 
 def child(directory: Path, work: Callable[[Scoreboard], object]) -> int:
@@ -90,7 +92,7 @@ def test_a_death_is_counted_once_by_whoever_finds_it(tmp_path: Path) -> None:
 def test_what_a_master_noted_is_how_the_worker_ended(tmp_path: Path) -> None:
     """The worker, its requests and the count have the reason that only the master was told by the kernel."""
     board = Scoreboard(tmp_path / "run", RUN)
-    pid = child(tmp_path / "run", lambda own: (enlist(own, supervised=True), request(own)))
+    pid = child(tmp_path / "run", lambda own: (enlist(own, supervisor=1), request(own)))
     kill(pid)
     assert note_death([tmp_path / "run", tmp_path / "missing"], pid, "SIGSEGV", runs.namespace())
     assert (["SIGSEGV"] * 2, 1) == ([each.ended for each in board.orphans()], board.tally.read()["exit:SIGSEGV"])
@@ -99,7 +101,7 @@ def test_what_a_master_noted_is_how_the_worker_ended(tmp_path: Path) -> None:
 def test_a_supervised_death_waits_for_the_masters_word(tmp_path: Path) -> None:
     """The master sees a death a moment after the kernel has dropped the lock: it is not unknown meanwhile."""
     board = Scoreboard(tmp_path / "run", RUN)
-    pid = child(tmp_path / "run", lambda own: enlist(own, supervised=True))
+    pid = child(tmp_path / "run", lambda own: enlist(own, supervisor=1))
     kill(pid)
     before = board.orphans()
     note_death([tmp_path / "run"], pid, "SIGKILL", runs.namespace())
@@ -109,10 +111,23 @@ def test_a_supervised_death_waits_for_the_masters_word(tmp_path: Path) -> None:
 def test_a_master_that_never_speaks_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     """Some seconds after the last heartbeat the death is told as unknown."""
     board = Scoreboard(tmp_path / "run", RUN)
-    kill(child(tmp_path / "run", lambda own: enlist(own, supervised=True)))
+    kill(child(tmp_path / "run", lambda own: enlist(own, supervisor=1)))
     old = boardfile.U64.pack(time.time_ns() - 60_000_000_000)
     store = board._store
     store.write(store.offset(1) + boardfile.HEARTBEAT, old)
+    assert [""] == [each.ended for each in board.orphans()]
+
+
+@pytest.mark.parametrize("supervisor", ["itself", "dead"])
+def test_nobody_waits_for_a_master_that_says_nothing(tmp_path: Path, supervisor: str) -> None:
+    """The ending master tells at once what nobody noted, and so does a survivor of a master that is dead."""
+    board = Scoreboard(tmp_path / "run", RUN)
+    gone = os.fork()
+    if gone == 0:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    master = os.getpid() if supervisor == "itself" else gone
+    kill(child(tmp_path / "run", lambda own: enlist(own, supervisor=master)))
     assert [""] == [each.ended for each in board.orphans()]
 
 
@@ -161,7 +176,7 @@ def test_a_finder_that_comes_late_makes_no_timeout(tmp_path: Path) -> None:
     now = time.time_ns()
     content = bytearray(boardfile.ROW * 3)
     boardfile.SLOT.pack_into(
-        content, 0, 1, 1, 0, 0, now - 90_000_000_000, now - 60_000_000_000, b"", 1, 1, 10, 0, 0, b"gunicorn"
+        content, 0, 1, 1, 0, 0, now - 90_000_000_000, now - 60_000_000_000, b"", 1, 1, 10, 0, 0, b"gunicorn", 0
     )
     boardfile.REQUEST.pack_into(
         content, boardfile.ROW, 1, 0, 1, 0, b"", b"", b"", now - 65_000_000_000, b"", b"", boardfile.RUNNING

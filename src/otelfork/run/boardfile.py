@@ -18,9 +18,9 @@ HEADER = struct.Struct(
     "<8s16sIIQ128s"
 )  # magic, random bits of the run, rows per slot, slot size, created (ns), service
 TALLY = 1024  # offset in the header page
-SLOT = struct.Struct("<IIQQQQ16sIIIIQ16s")
+SLOT = struct.Struct("<IIQQQQ16sIIIIQ16sI")
 """State, pid, start time (ticks), pid namespace, begun (ns), heartbeat (ns), how it ended, generation, flags, limit (seconds),
-requests beyond the rows at this moment, and ever, server."""
+requests beyond the rows at this moment, and ever, server, pid of the master that will say how the owner ended."""
 REQUEST = struct.Struct("<BHIQ16s8s8sQ16s184sB")
 """Flags, length of the text, pid, heartbeat (set by the finder), trace, span, parent, start, how it ended (set by the finder),
 "METHOD path", state. The state comes last: a row whose writer was killed half-way is a free row."""
@@ -34,6 +34,7 @@ LIMIT = 64
 BEYOND = 68
 MISSED = 72
 SERVER = 80
+SUPERVISOR = 96
 END_BYTES = SERVER_BYTES = 16
 ROW_HEARTBEAT = 7
 ROW_END = REQUEST.size - 1 - 184 - 16
@@ -50,8 +51,6 @@ ENDED = 2
 """Flag of a slot: the worker's span has ended, and only the last flush is to come."""
 COUNTED = 4
 """Flag of a slot: how its owner ended stands in the tally."""
-SUPERVISED = 8
-"""Flag of a slot: a master with code of ours will say how its owner ended."""
 SAMPLED = 1
 """Flag of a row: the span is to be sent."""
 
@@ -74,16 +73,42 @@ class Owner:
     beyond: int
     missed: int
     server: str
+    supervisor: int
+    """Pid of a master with code of ours, which will say how the owner ended; 0 for none."""
 
     @classmethod
     def read(cls, content: bytes) -> Owner:
         """Read the header at the beginning of a slot's content."""
-        state, pid, ticks, space, begun, beat, end, generation, flags, limit, beyond, missed, server = SLOT.unpack_from(
-            content
-        )
+        state, pid, ticks, space, begun, beat, end, *numbers, server, supervisor = SLOT.unpack_from(content)
+        generation, flags, limit, beyond, missed = numbers
+        ended, named = text(end), text(server)
         return cls(
-            state, pid, ticks, space, begun, beat, text(end), generation, flags, limit, beyond, missed, text(server)
+            state, pid, ticks, space, begun, beat, ended, generation, flags, limit, beyond, missed, named, supervisor
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Enlisted:
+    """What a worker has noted of itself when it begins."""
+
+    server: str
+    trace_id: int
+    """Of the span of its life, as the next three."""
+    span_id: int
+    flags: int
+    start: int
+    """Wall clock, nanoseconds."""
+    supervisor: int = 0
+    """Pid of a master that will note how it ended; 0 for none."""
+    limit: int = 0
+    """Seconds after which the server kills it for the request that it is busy with; 0 for never, or not known."""
+    own_id: int | None = None
+    """The number that the server itself gives it."""
+
+    def text(self, generation: int) -> bytes:
+        """Return what stands in its row in the place of a request's method and path."""
+        number = "" if self.own_id is None else f" {self.own_id}"
+        return f"{self.server[:64]} {generation}{number}".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,6 @@ from otelfork.run.boardfile import (
     ROW_HEARTBEAT,
     RUNNING,
     STATE,
-    SUPERVISED,
     U32,
     U64,
     WORKER,
@@ -58,8 +58,23 @@ def how(owner: Owner, content: bytes) -> str:
 
 
 def awaits_word(owner: Owner) -> bool:
-    """Tell whether a death is so fresh that the master may not have said yet how it came."""
-    return bool(owner.flags & SUPERVISED) and not owner.ended and time.time_ns() - owner.heartbeat < _MASTERS_WORD
+    """Tell whether a death is so fresh that the master may not have said yet how it came.
+
+    The master itself waits for nobody, when it looks at its end; and a dead one says nothing any more.
+    """
+    if not owner.supervisor or owner.ended or owner.supervisor == os.getpid():
+        return False
+    return time.time_ns() - owner.heartbeat < _MASTERS_WORD and _lives(owner.supervisor)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to another user
+        return True
+    return True
 
 
 def count(owner: Owner, ended: str, tally: Tally) -> None:

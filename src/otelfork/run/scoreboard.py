@@ -6,11 +6,12 @@ a memory map, and survive the writer. It knows nothing of spans.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import final
 
@@ -33,12 +34,13 @@ from otelfork.run.boardfile import (
     SERVER_BYTES,
     SLOT,
     STATE,
-    SUPERVISED,
+    SUPERVISOR,
     TEXT_BYTES,
     U32,
     U64,
     WORKER,
     WORKING,
+    Enlisted,
     Orphan,
     Owner,
     orphans_of,
@@ -170,53 +172,36 @@ class Scoreboard:
         U32.pack_into(self._map, BEYOND, len(self._beyond))
         U64.pack_into(self._map, MISSED, self.missed)
 
-    def enlist(
-        self,
-        server: str,
-        trace_id: int,
-        span_id: int,
-        flags: int,
-        start: int,
-        *,
-        supervised: bool,
-        limit: int,
-        own_id: int | None = None,
-    ) -> None:
-        """Note that this process is a worker of a server, and the span of its life.
-
-        Args:
-            server: its name.
-            trace_id: of the span, as `span_id`, `flags` and `start` (wall clock, nanoseconds).
-            span_id: see above.
-            flags: see above.
-            start: see above.
-            supervised: whether a master will note how it ended.
-            limit: seconds after which the server kills a worker for the request it is busy with; 0 for never, or not known.
-            own_id: the number that the server itself gives the worker.
-        """
+    def enlist(self, worker: Enlisted) -> None:
+        """Note that this process is a worker of a server, and the span of its life."""
         row = self._store.rows + 1
         if self._map[row * ROW + STATE] != FREE:  # a predecessor's, which nobody has sent yet
             row = self._free.pop() if self._free else 0
         self._worker = row
-        raw = f"{server} {self.generation}{'' if own_id is None else f' {own_id}'}".encode()
+        raw = worker.text(self.generation)
         if row:
-            ids = trace_id.to_bytes(16, "big"), span_id.to_bytes(8, "big"), b""
-            _write_row(self._map, row * ROW, flags, len(raw), self.pid, 0, *ids, start, b"", raw, WORKING)
-        self._map[SERVER : SERVER + SERVER_BYTES] = server.encode()[:SERVER_BYTES].ljust(SERVER_BYTES, b"\0")
-        U32.pack_into(self._map, LIMIT, limit)
-        U32.pack_into(self._map, FLAGS, WORKER | (SUPERVISED if supervised else 0))
-        self.tally.add({names.STARTS: 1})
+            ids = worker.trace_id.to_bytes(16, "big"), worker.span_id.to_bytes(8, "big"), b""
+            _write_row(self._map, row * ROW, worker.flags, len(raw), self.pid, 0, *ids, worker.start, b"", raw, WORKING)
+        self._map[SERVER : SERVER + SERVER_BYTES] = worker.server.encode()[:SERVER_BYTES].ljust(SERVER_BYTES, b"\0")
+        U32.pack_into(self._map, LIMIT, worker.limit)
+        U32.pack_into(self._map, SUPERVISOR, worker.supervisor)
+        U32.pack_into(self._map, FLAGS, WORKER)
+        self._count({names.STARTS: 1})
 
     def booted(self, seconds: float) -> None:
         """Count how long this worker's start took."""
-        self.tally.add(names.of_boot(seconds))
+        self._count(names.of_boot(seconds))
 
     def retire(self, ended: str) -> None:
         """Note that this worker ends cleanly: its span has ended, and only the last flush is to come."""
         flags = Owner.read(self._map[: SLOT.size]).flags
         U32.pack_into(self._map, FLAGS, flags | ENDED | COUNTED)
         self.end(self._worker)
-        self.tally.add({names.EXITS + ended: 1})
+        self._count({names.EXITS + ended: 1})
+
+    def _count(self, numbers: Mapping[str, int]) -> None:
+        with contextlib.suppress(OSError):  # the worker's life goes on though its run's file cannot be written
+            self.tally.add(numbers)
 
     def census(self) -> Census:
         """Count the living workers of the run and the requests that they are busy with."""
@@ -295,5 +280,5 @@ class Scoreboard:
         self._map = self._store.reserve(self.slot)
         generation = deaths.succeed(self._map, self.tally).generation + 1
         who, now = (self.pid, runs.start_time(self.pid), runs.namespace()), time.time_ns()
-        SLOT.pack_into(self._map, 0, RUNNING, *who, now, now, b"", generation, 0, 0, 0, 0, b"")
+        SLOT.pack_into(self._map, 0, RUNNING, *who, now, now, b"", generation, 0, 0, 0, 0, b"", 0)
         return generation

@@ -13,6 +13,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otelfork import exits, forks, semconv
 from otelfork.run import runs
+from otelfork.run.boardfile import Enlisted
 from otelfork.settings import SettingsError
 from otelfork.settings.workers import WorkerSettings
 from otelfork.version import __version__
@@ -28,18 +29,7 @@ class Board(Protocol):
     slot: int
     generation: int
 
-    def enlist(
-        self,
-        server: str,
-        trace_id: int,
-        span_id: int,
-        flags: int,
-        start: int,
-        *,
-        supervised: bool,
-        limit: int,
-        own_id: int | None,
-    ) -> None:
+    def enlist(self, worker: Enlisted) -> None:
         """Note a worker and its span."""
 
     def booted(self, seconds: float) -> None:
@@ -171,16 +161,8 @@ def _born(server: str, board: Board | None, limit: int, own_id: int | None) -> W
     span.add_event(names.STARTED, timestamp=start)
     if board is not None:
         seen = span.get_span_context()
-        board.enlist(
-            server,
-            seen.trace_id,
-            seen.span_id,
-            seen.trace_flags,
-            start,
-            supervised=masters.supervised(),
-            limit=limit,
-            own_id=own_id,
-        )
+        ids = seen.trace_id, seen.span_id, seen.trace_flags
+        board.enlist(Enlisted(server, *ids, start, masters.supervisor(), limit, own_id))
     return Worker(server, span, board)
 
 

@@ -11,7 +11,7 @@ from otelfork.settings import SettingsError
 from otelfork.settings.run import RunSettings
 
 _logger = logging.getLogger("otelfork")
-_supervised = False
+_supervisor = 0
 
 
 def supervise() -> None:
@@ -19,13 +19,13 @@ def supervise() -> None:
 
     Survivors learn by it to wait a moment for the master's word before they report a death as unknown.
     """
-    global _supervised
-    _supervised = True
+    global _supervisor
+    _supervisor = os.getpid()
 
 
-def supervised() -> bool:
-    """Tell whether this process, or the master that forked it, has called `supervise`."""
-    return _supervised
+def supervisor() -> int:
+    """Return the pid of the master that has called `supervise` and forked this process; 0 for none."""
+    return _supervisor
 
 
 def departed(pid: int, *, status: int | None, timed_out: bool = False) -> None:

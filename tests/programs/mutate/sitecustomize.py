@@ -142,7 +142,7 @@ def notes_off():
     """Note no worker on the scoreboard."""
     import otelfork.run.scoreboard
 
-    otelfork.run.scoreboard.Scoreboard.enlist = lambda self, *span, **how: None
+    otelfork.run.scoreboard.Scoreboard.enlist = lambda self, worker: None
 
 
 def nothing_off():
