@@ -265,6 +265,7 @@ def collected(reader):
 
 
 @pytest.mark.private_names
+@pytest.mark.private_names
 def test_the_lean_span_is_the_same_to_every_exporter(names):
     """What the lane packs by itself is what the encoder makes of the span's public fields, and the SDK's JSON has all of it."""
     with exporting() as (exporter, _):
