@@ -59,6 +59,14 @@ STORM_COLUMNS: Mapping[str, str] = {
     "arrived": "children whose span arrived",
     "repeated": "records of the parent sent again",
 }
+SCRAPE_COLUMNS: Mapping[str, str] = {
+    "scraped": "server",
+    "workers": "workers",
+    "sent": "requests",
+    "scrapes": "scrapes",
+    "wrong": "with another total",
+    "gap": "longest time without an answer (s)",
+}
 MUTATION_COLUMNS: Mapping[str, str] = {"turns_off": "turned off", "row": "row", "outcome": "how it failed"}
 
 
@@ -70,10 +78,11 @@ def main() -> int:
     mutations = [result for result in found if "mutation" in result]
     ways = [result for result in found if "way" in result]
     storms = [result for result in found if "storm" in result]
+    scrapes = [result for result in found if "scraped" in result]
     results = [result for result in found if "protocol" in result and "storm" not in result]
     missing = len(ROWS) * len(PROTOCOLS) - len(results) + len(WAYS) - len(ways)
     TABLE.parent.mkdir(exist_ok=True)
-    TABLE.write_text(document(results, mutations, ways, storms), encoding="utf-8")
+    TABLE.write_text(document(results, mutations, ways, storms, scrapes), encoding="utf-8")
     print(
         f"{TABLE.relative_to(ROOT)}: {len(results)} rows, {len(ways)} ways out, {missing} missing, {len(mutations)} mutations"
     )
@@ -94,6 +103,7 @@ def document(
     mutations: Iterable[Mapping[str, object]],
     ways: Iterable[Mapping[str, object]] = (),
     storms: Iterable[Mapping[str, object]] = (),
+    scrapes: Iterable[Mapping[str, object]] = (),
 ) -> str:
     """Return the page: what it was measured with, the rows in the order of the table, the ways out, the mutations."""
     order = {row.name: number for number, row in enumerate(ROWS)}
@@ -139,6 +149,16 @@ def document(
             *_table(
                 list(STORM_COLUMNS.values()),
                 sorted([str(result[name]) for name in STORM_COLUMNS] for result in storms),
+            ),
+            "",
+            "## Prometheus",
+            "",
+            "The workers were scraped all the time after their requests, while the one on the port was killed and another one",
+            "recycled. Every scrape has to read the number of the requests; the port is answered again within three seconds.",
+            "",
+            *_table(
+                list(SCRAPE_COLUMNS.values()),
+                sorted([str(result[name]) for name in SCRAPE_COLUMNS] for result in scrapes),
             ),
             "",
             "## Mutations",

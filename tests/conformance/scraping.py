@@ -22,7 +22,7 @@ class Scraper:
         self.port = port
         self.path = path
         self.longest_gap = 0.0
-        self._answered = time.monotonic()
+        self._answered: float | None = None
 
     def page(self) -> str | None:
         """Return the page, or None where nobody answers."""
@@ -32,7 +32,8 @@ class Scraper:
                 response = connection.getresponse()
                 body = response.read().decode()
             except (OSError, http.client.HTTPException):
-                self.longest_gap = max(self.longest_gap, time.monotonic() - self._answered)
+                if self._answered is not None:
+                    self.longest_gap = max(self.longest_gap, time.monotonic() - self._answered)
                 return None
         assert response.status == 200, body
         self._answered = time.monotonic()

@@ -77,28 +77,26 @@ def test_every_scrape_reads_what_was_counted(row: Row, tmp_path: Path, write_res
         drive(server, 8)
         last = [total(page) for page in scraper.readings(lambda: total(scraper.page() or "") >= REQUESTS + 8)]
         server.stop()
+    read = [*first[-1:], *killed, *recycled]
     write_result(
-        {"row": row.name, "way": "prometheus", "workers": len({one.pid for one in sent}), "gap": scraper.longest_gap}
+        {
+            "row": f"prometheus {row.name}",
+            "scraped": row.name,
+            "workers": len({one.pid for one in sent}),
+            "sent": REQUESTS,
+            "scrapes": len(read),
+            "wrong": sum(value != REQUESTS for value in read),
+            "gap": round(scraper.longest_gap, 2),
+        }
     )
-    readings = (set(first[-1:] + killed + recycled), last[-1])
-    assert ({float(REQUESTS)}, REQUESTS + 8.0) == readings, server.output[-3000:]
+    assert ({float(REQUESTS)}, REQUESTS + 8.0) == (set(read), last[-1]), server.output[-3000:]
 
 
 STARTS = (
     ROWS[0],
     Row(
         "otelfork run gunicorn --preload",
-        (
-            "{bin}/otelfork",
-            "run",
-            "{bin}/gunicorn",
-            "--bind",
-            "127.0.0.1:{port}",
-            "--workers",
-            WORKERS,
-            "--preload",
-            "app:app",
-        ),
+        ("{bin}/otelfork", "run", "{bin}/gunicorn", *_GUNICORN[3:], "--preload", "app:app"),
         FLASK,
     ),
     ROWS[-1],
