@@ -16,6 +16,8 @@ from tests.conformance.scraping import PATIENCE, Scraper, environment, holder, t
 from tests.conformance.serving import Server, free_port, serve
 
 REQUESTS = 120
+AFTERWARDS = 20
+"""Scrapes after a worker was replaced."""
 SILENT_SECONDS = 4.0
 """Less than a worker would lie still if it waited for a silent client: five seconds."""
 WORKERS = "4"
@@ -53,10 +55,11 @@ def gone_and_replaced(server: Server, pid: int, before: set[int]) -> object:
 
 
 def lose(server: Server, pid: int, number: int, scraper: Scraper) -> list[float]:
-    """End a worker by a signal; return what each scrape read until another worker was there."""
+    """End a worker by a signal; return what each scrape read until another worker was there, and some time after."""
     before = {process.pid for process in server.descendants()}
     os.kill(pid, number)
-    return [total(page) for page in scraper.readings(gone_and_replaced(server, pid, before))]
+    pages = [*scraper.readings(gone_and_replaced(server, pid, before)), *(scraper.page() for _ in range(AFTERWARDS))]
+    return [total(page) for page in pages if page is not None]
 
 
 @pytest.mark.timeout(180)
