@@ -289,3 +289,24 @@ def test_an_agent_of_the_applications_own_is_left_alone():
         linked = {tag for sample in samples(collector, "burn") for tag in sample.label("span_id")}
     assert ["flushed True 0", "theirs True"] == [line for line in lines if line.startswith(("flushed", "theirs"))]
     assert linked == {line.split()[1] for line in lines if line.startswith("parent ")}
+
+
+def test_a_server_that_hangs_does_not_keep_the_process():
+    """The agent's own way to end would wait for it: ours comes first, and the exit's deadline is kept."""
+    script = WORKING + dedent("""
+    import socket
+    silent = socket.create_server(("127.0.0.1", 0))
+    os.environ["PYROSCOPE_SERVER_ADDRESS"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    def burn():
+        spin(0.3)
+    configure(service_name="shop")
+    work()
+    import atexit
+    began = time.monotonic()
+    # At the very end: what is registered first runs last.
+    atexit._run_exitfuncs()
+    out("in time", time.monotonic() - began < 8)
+    os._exit(0)
+    """)
+    lines = fresh.run(script, environment={"OTELFORK_EXIT_TIMEOUT": "1"})
+    assert ("in time True", True) == (lines[-1], "span second parent" in lines)

@@ -10,6 +10,7 @@ started again.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import queue
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 
 import pyroscope  # type: ignore[import-untyped,unused-ignore]
 
+from otelfork import exits
 from otelfork.run import runs
 from otelfork.settings.profiles import ProfileSettings
 
@@ -34,6 +36,9 @@ LABELS = {
 """Labels of the profiles by the resource's attributes. None of them has more values than there were slots."""
 
 _logger = logging.getLogger("otelfork")
+# pyroscope stops its agent at exit by itself, and waits for a server that hangs as long as that takes. Registered after its own
+# function, ours runs before it, keeps the exit's deadline, and leaves it nothing to wait for.
+atexit.register(exits.flush)
 
 
 class Agent:
