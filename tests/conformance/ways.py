@@ -104,8 +104,8 @@ def _servers() -> Iterator[Way]:
         command = (*_GRANIAN, "--interface", interface, application)
         server = f"granian {interface}"
         yield Way(server, "stop under load", command, STOP, drops=True)
-        yield Way(server, "reload (HUP)", command, RELOAD, drops=True)
-        # Told to stop while it starts the successor, granian 2.8.7 waits for that one for ever: hence idle.
+        # Told to stop while it starts a successor, granian 2.8.7 waits for that one for ever: hence idle, here and below.
+        yield Way(server, "reload (HUP)", command, RELOAD, idle=True, drops=True)
         yield Way(server, "SIGKILL of a worker", command, KILL, exit_class=KILLED, hold="/hold", idle=True)
 
 
