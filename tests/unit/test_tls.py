@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -13,7 +14,7 @@ from tests.unit.test_diagnosis import said, spans
 from otelfork import exporters
 from otelfork.delivery.complaints import Complaints
 from otelfork.receiver import GRPC, HTTP, Receiver
-from otelfork.settings import Settings
+from otelfork.settings import Environment, Settings, SettingsError
 
 __all__ = ["spans"]
 BOTH = pytest.mark.parametrize("protocol", [GRPC, HTTP])
@@ -194,3 +195,10 @@ def test_the_machines_authorities_do_not_stand_over_ours(
     """Containers set it for everybody; who sets OTEL_EXPORTER_OTLP_CERTIFICATE means this connection."""
     monkeypatch.setenv(variable, str(made.client))
     assert deliver(receiver, HTTP, spans, monkeypatch, CERTIFICATE=str(made.authority))
+
+
+@pytest.mark.parametrize("name", ["CERTIFICATE", "TRACES_CLIENT_CERTIFICATE", "LOGS_CLIENT_KEY"])
+def test_a_file_that_cannot_be_read_is_an_error(name: str, tmp_path: Path):
+    """Before anything is sent; it names the variable."""
+    with pytest.raises(SettingsError, match=f"OTEL_EXPORTER_OTLP_{name}="):
+        Settings.read(Environment({f"OTEL_EXPORTER_OTLP_{name}": str(tmp_path / "none.pem")}))
