@@ -31,6 +31,12 @@ RECYCLING = Row(
     "gunicorn --max-requests", (*GUNICORN, "--workers", "2", "--max-requests", "10", "wsgi_app:app"), PROGRAMS
 )
 LAZY = Row("uwsgi --lazy-apps", (*UWSGI, "--processes", "2", "--lazy-apps", "--module", "leaving_wsgi:app"), PROGRAMS)
+CELERY = Row(
+    "celery prefork",
+    ("{python}", "{programs}/celery_prefork.py", "25", "--max-tasks-per-child", "5"),
+    PROGRAMS,
+    driver="program",
+)
 # Metrics leave with the last flush of each worker: a worker that exports all the time is never seen idle.
 WANTED = {"OTELFORK_WORKERS": "true", "OTEL_GUNICORN_TRACE_WORKERS": "true", "OTEL_BSP_SCHEDULE_DELAY": "200"}
 SECONDS = 20.0
@@ -143,6 +149,22 @@ def test_recycled_workers_are_counted_exactly(receiver: Receiver, tmp_path: Path
         counted(receiver, ".worker.starts")[None],
         len(starts),
         set(generations.values()),
+    )
+
+
+@pytest.mark.slow
+def test_celerys_pool_processes_are_told_with_their_ends(receiver: Receiver, tmp_path: Path):
+    """A process that has done its tasks is recycled, the last ones are stopped: each is one span and counted once."""
+    with serve(CELERY, {**receiver.environment(HTTP), **WANTED}, tmp_path, 25) as server:
+        assert server.wait(60) == 0, server.output[-3000:]
+    receiver.wait_until_quiet()
+    found = ends(receiver)
+    assert {span.name for span in workers(receiver)} == {"celery.worker"}
+    assert (True, {"recycled", "stopped"}, dict(found), found.total()) == (
+        found["recycled"] >= 4,
+        set(found),
+        counted(receiver),
+        counted(receiver, ".worker.starts")[None],
     )
 
 
