@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -233,6 +234,15 @@ def test_a_setting_that_is_no_boolean_is_refused() -> None:
     """By name, as every other."""
     with pytest.raises(SettingsError, match="OTELFORK_WORKERS"):
         WorkerSettings.read(Environment({"OTELFORK_WORKERS": "maybe"}))
+
+
+def test_gauges_without_their_extra_are_refused(monkeypatch) -> None:
+    """Early, by the variable, with the extra's name; without the variable nothing is missing."""
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    workers.check()
+    monkeypatch.setenv("OTEL_GUNICORN_TRACE_WORKERS", "true")
+    with pytest.raises(SettingsError, match=r"OTEL_GUNICORN_TRACE_WORKERS.*otelfork\[gunicorn\]"):
+        workers.check()
 
 
 def test_an_end_that_nobody_explains_is_told_as_such(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import format_trace_id, get_current_span
 
-from otelfork import exits, exporters, forks, logs, system
+from otelfork import exits, exporters, forks, logs, system, workers
 from otelfork.bootstrap.state import Telemetry, _bootstrap, bind_observables, complain, flush, replaced, shutdown
 from otelfork.build import components, pipelines, plans
 from otelfork.build.generation import Generation
@@ -28,7 +28,6 @@ from otelfork.settings import SIGNALS, Settings, SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.logging import LogSettings
 from otelfork.settings.run import RunSettings
-from otelfork.settings.workers import WorkerSettings
 
 if TYPE_CHECKING:
     from otelfork.prometheus.page import Page
@@ -144,7 +143,7 @@ def check() -> None:
     LogSettings.read()
     HttpSettings.load()
     RunSettings.read()
-    WorkerSettings.read()
+    workers.check()
 
 
 def put_off() -> bool:
@@ -182,13 +181,13 @@ def _of_environment(settings: Settings) -> Callable[[], Generation]:
 
 def _build(settings: Settings, providers: Callable[[], Providers] | None, **arguments: Any) -> Callable[[], Generation]:
     """Return the way every process gets its generation: from the user's providers, or from a plan of ours."""
+    workers.check()
     providers = providers or of_file(settings)
     if providers is not None:
         _bootstrap.basis = None
         return generation_of(providers)
     plan = plans.make(settings, alone=_bootstrap.alone, **arguments)
     _bootstrap.basis = plan
-    WorkerSettings.read()  # what is wrong with it is said now, and not by each worker
     pipelines.warm()
     return lambda: pipelines.build(_bootstrap.basis or plan, _bootstrap.guests, _bootstrap.prepare)
 

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from otelfork.workers.life import begin, end, ready, resign
 from otelfork.workers.masters import departed, supervise
-from otelfork.workers.recruiting import everyone, prepare, volunteer
+from otelfork.workers.recruiting import check, everyone, prepare, volunteer
 
-__all__ = ["begin", "departed", "end", "everyone", "prepare", "ready", "resign", "supervise", "volunteer"]
+__all__ = ["begin", "check", "departed", "end", "everyone", "prepare", "ready", "resign", "supervise", "volunteer"]

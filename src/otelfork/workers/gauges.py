@@ -6,7 +6,7 @@ that is forked from a worker tells nothing.
 
 from __future__ import annotations
 
-import logging
+import importlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,14 +16,27 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from otelfork import semconv
+from otelfork.settings import SettingsError
 from otelfork.version import __version__
 
 _SCOPE = "otelfork"
 _SHORTEST_SECONDS = 0.5
 """Two readers that collect at the same moment are told the same: a share of so short a time is noise."""
-_logger = logging.getLogger("otelfork")
 _on: set[int] = set()
 """The process that tells its figures, and those that it was forked from."""
+
+
+def check() -> None:
+    """Import what the gauges need, before there are workers.
+
+    Raises:
+        SettingsError: the extra `gunicorn` is not installed.
+    """
+    try:
+        importlib.import_module("psutil")
+    except ImportError as error:
+        expected = f"the extra to be installed: pip install 'otelfork[gunicorn]' ({error})"
+        raise SettingsError("OTEL_GUNICORN_TRACE_WORKERS", "true", expected) from error
 
 
 def start(server: str, identity: Mapping[str, int]) -> None:
@@ -33,13 +46,8 @@ def start(server: str, identity: Mapping[str, int]) -> None:
         server: their prefix.
         identity: the attributes of each point.
     """
-    try:
-        import psutil
-    except ImportError:
-        _logger.error(
-            "OTEL_GUNICORN_TRACE_WORKERS=true needs the extra: pip install 'otelfork[gunicorn]'; there are no gauges"
-        )
-        return
+    import psutil
+
     figures = Figures(psutil.Process(os.getpid()))
     meter = metrics.get_meter(_SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
     for name, unit, description, read in (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from otelfork.settings.workers import WorkerSettings
-from otelfork.workers import life
+from otelfork.workers import gauges, life
 
 _logger = logging.getLogger("otelfork")
 
@@ -28,6 +28,16 @@ class Scout:
 
 _scouts: list[Scout] = []
 _everyone = False
+
+
+def check() -> None:
+    """Read the variables, and import what they select, before there are workers.
+
+    Raises:
+        SettingsError: a variable cannot be used, or an extra is not installed.
+    """
+    if WorkerSettings.read().gauges:
+        gauges.check()
 
 
 def enrol(scout: Scout) -> None:
