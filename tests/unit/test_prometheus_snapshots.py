@@ -148,6 +148,14 @@ def test_a_fork_waits_for_the_end_of_a_snapshot(slots, worker):
     assert (False, {"c": 0, "g": 1}) == (asked, written(slots, snapshots))
 
 
+def test_a_callback_may_flush(slots, worker):
+    """It is not waited for by the thread that is busy with it."""
+    snapshots = worker(lambda: (flushed.append(snapshots.hurry()(time.monotonic() + PATIENCE)), ({}, {}))[1])
+    flushed = []
+    asked = snapshots.hurry()(time.monotonic() + PATIENCE)
+    assert (True, True) == (asked, flushed[0])
+
+
 def test_the_chore_is_done(worker):
     """About once a second, an error of its own included."""
     done = []

@@ -47,6 +47,7 @@ class Snapshots:
         self._past: Families = {}
         """What the predecessors in the slot have counted."""
         self._listener: socket.socket | None = None
+        self._thread: threading.Thread | None = None
         self._stopped = False
         self._complained = False
         # Held while a snapshot is made: a fork waits for it a moment, and `stop` until there will be no other.
@@ -58,7 +59,8 @@ class Snapshots:
             with self._gate:  # a fork sees the socket when it is known, or not at all
                 self._listener = self._slots.listen(self._slot)
                 forks.own(self._listener.fileno())
-            threading.Thread(target=self._run, name="otelfork-snapshots", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, name="otelfork-snapshots", daemon=True)
+            self._thread.start()
         except (OSError, RuntimeError) as error:
             _logger.error("the metrics of process %d cannot be scraped: %s", os.getpid(), error)
             self._close()
@@ -73,7 +75,9 @@ class Snapshots:
 
     def hurry(self) -> Callable[[float], bool]:
         """Have a snapshot made; return what waits for it until a monotonic deadline and tells whether it is there."""
-        lines = self._slots.ask([self._slot]) if self._listener is not None else []
+        # A callback of the application may flush: this thread would wait for itself.
+        askable = self._listener is not None and threading.current_thread() is not self._thread
+        lines = self._slots.ask([self._slot]) if askable else []
         return lambda deadline: all(answered(line, deadline) for _, line in lines)
 
     def stop(self, deadline: float) -> None:
