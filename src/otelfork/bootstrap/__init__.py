@@ -188,6 +188,10 @@ def _build(settings: Settings, providers: Callable[[], Providers] | None, **argu
         return generation_of(providers)
     plan = plans.make(settings, alone=_bootstrap.alone, **arguments)
     _bootstrap.basis = plan
+    if plan.port and not _bootstrap.alone:
+        # The endpoint answers from the start of the workers: it is a first use, wherever it can be seen.
+        workers.everyone(begins=True)
+        workers.prepare()
     pipelines.warm()
     return lambda: pipelines.build(_bootstrap.basis or plan, _bootstrap.guests, _bootstrap.prepare)
 
