@@ -44,37 +44,58 @@ def main() -> int:
     )
     console = Console(width=140)
     wanted = arguments.only or [*SECTIONS, *OTHERS]
-    results = sections.Results()
-    starts: dict[str, list[float]] = {}
-    encoder: list[figures.Figure] = []
+    run = _Run(plan)
+    complete = not quick and not arguments.only and not arguments.variants
+    directory = arguments.output or (ROOT / "docs" if complete else ROOT / "benchmarks" / "results")
     with Sink() as sink:
         for name in wanted:
             started = time.monotonic()
             print(f"{name} ", end="", file=sys.stderr, flush=True)
-            if name == "startup":
-                starts |= starting.measure(plan.rounds, sink)
-            elif name == "forking":
-                starts |= forking.measure(plan.rounds, sink)
-            elif name == "prometheus":
-                starts |= scraping.measure(plan.rounds)
-            elif name == "encoder":
-                encoder = _encoder(plan.rounds)
-            else:
-                SECTIONS[name](plan, sink, results)
-            print(f" {time.monotonic() - started:.0f} s", file=sys.stderr)
-    found = [*figures.comparisons(results.samples), *encoder]
-    report.show(found, results.samples, starts, console)
-    _say_delivery(results, console)
-    complete = not quick and not arguments.only and not arguments.variants
-    directory = arguments.output or (ROOT / "docs" if complete else ROOT / "benchmarks" / "results")
-    about = {
-        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
-        "requests": plan.requests,
-        "rounds": plan.rounds,
-        "delivered": {"checks": results.checked, "complaints": results.complaints},
-    }
-    report.write(directory, figures=found, samples=results.samples, starts=starts, about=about)
-    return 1 if results.complaints else 0
+            run.measure(name, sink)
+            run.write(directory)  # a run that is cut off leaves what it has finished
+            print(f" {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    report.show(run.figures(), run.results.samples, run.starts, console)
+    _say_delivery(run.results, console)
+    return 1 if run.results.complaints else 0
+
+
+class _Run:
+    """What was measured so far."""
+
+    def __init__(self, plan: sections.Plan) -> None:
+        self._plan = plan
+        self._encoder: list[figures.Figure] = []
+        self.results = sections.Results()
+        self.starts: dict[str, list[float]] = {}
+
+    def measure(self, name: str, sink: Sink) -> None:
+        """Run a section."""
+        plan = self._plan
+        if name == "startup":
+            self.starts |= starting.measure(plan.rounds, sink)
+        elif name == "forking":
+            self.starts |= forking.measure(plan.rounds, sink)
+        elif name == "prometheus":
+            self.starts |= scraping.measure(plan.rounds)
+        elif name == "encoder":
+            self._encoder = _encoder(plan.rounds)
+        else:
+            SECTIONS[name](plan, sink, self.results)
+
+    def figures(self) -> list[figures.Figure]:
+        """Return the lines of the table."""
+        return [*figures.comparisons(self.results.samples), *self._encoder]
+
+    def write(self, directory: Path) -> None:
+        """Write the files of what there is."""
+        results = self.results
+        about = {
+            "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+            "requests": self._plan.requests,
+            "rounds": self._plan.rounds,
+            "delivered": {"checks": results.checked, "complaints": results.complaints},
+        }
+        report.write(directory, figures=self.figures(), samples=results.samples, starts=self.starts, about=about)
 
 
 def _arguments() -> argparse.Namespace:
