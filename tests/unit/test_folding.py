@@ -75,6 +75,7 @@ class Measured:
         return found
 
 
+@pytest.mark.private_names
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(VIEWS), st.sampled_from(FILTERS), ROUNDS)
 def test_a_folded_histogram_is_the_recorded_one(views: Any, exemplar_filter: Any, rounds: Any) -> None:
@@ -117,6 +118,7 @@ def counts(reader: InMemoryMetricReader) -> dict[str, int]:
     }
 
 
+@pytest.mark.private_names
 def test_every_collection_has_everything_noted_before() -> None:
     """A reader that collects by itself finds each request that ended before, and none twice; None is not measured."""
     folding, reader = joined()
@@ -132,6 +134,7 @@ def test_every_collection_has_everything_noted_before() -> None:
     assert [(2, 1, 1, 1), (5, 3, 3, 1), (9, 6, 6, 1)] == seen
 
 
+@pytest.mark.private_names
 def test_nothing_is_lost_or_doubled_between_threads() -> None:
     """Requests that end in several threads while two others collect and fold are each counted once."""
     folding, reader = joined()
@@ -161,6 +164,7 @@ def test_nothing_is_lost_or_doubled_between_threads() -> None:
     assert {"duration": 12_000, "received": 12_000, "sent": 12_000, "active": 0} == counts(reader)
 
 
+@pytest.mark.private_names
 def test_what_waits_is_bounded() -> None:
     """At a thousand entries the exporter thread is woken; at the bound they are folded even if it does not come."""
     woken: list[int] = []
@@ -181,6 +185,7 @@ def test_running_requests_are_never_negative() -> None:
     assert [0, 1, 1, 2, 2, 1, 1, 0, 0] == seen
 
 
+@pytest.mark.private_names
 def test_a_point_starts_with_its_first_request() -> None:
     """The start time of a folded point is not the time of the collection."""
     folding, reader = joined()
