@@ -39,6 +39,7 @@ from otelfork.encoding.encoder import Encoder
 from otelfork.lane.companion import MOST_ADDED, Companion, Shared, accompanying, parting
 from otelfork.lane.kinds import Ending, Kind
 from otelfork.lane.sampler import decider, verdict
+from otelfork.lane.sole import Sole
 from otelfork.lane.span import MOST_MARKS, MOST_OWN, RequestSpan
 from otelfork.lane.unsampled import UnsampledSpan, remote
 from otelfork.resource.identity import ProcessIdGenerator
@@ -49,31 +50,6 @@ __all__ = [
 
 _new: Any = object.__new__
 _RANDOM = int(TraceFlags.RANDOM_TRACE_ID)
-
-
-@final
-class _Sole:
-    """Tells whether processors of ours are the only ones of a provider: then none has to be called.
-
-    The SDK exchanges its tuple of processors when one is added, so that the tuple itself says whether it has changed.
-    """
-
-    __slots__ = ("_multi", "_ours", "seen")
-
-    def __init__(self, multi: Any, processors: tuple[object, ...]) -> None:
-        self._multi = multi
-        self._ours = processors
-        self.seen: object = None
-        """The tuple that was found to be of ours alone."""
-
-    def __call__(self) -> bool:
-        processors = self._multi._span_processors
-        if processors is self.seen:
-            return True
-        if processors != self._ours:
-            return False
-        self.seen = processors
-        return True
 
 
 @final
@@ -120,7 +96,7 @@ class Lane:
         self._accompany = accompanying(companions)
         multi = held.span_processor
         self._multi = multi
-        self._alone = _Sole(multi, (*companions, processor))
+        self._alone = Sole(multi, (*companions, processor))
         shared = {
             "__slots__": (),
             "__module__": __name__,

@@ -22,7 +22,6 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -35,6 +34,8 @@ from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from otelfork.lane.buckets import add
 
 Entry: TypeAlias = "tuple[float, int | None, int | None, int, bytes, bytes, int]"
 """(seconds, bytes received, bytes sent, time of the end, trace id, span id, flags); None is not measured."""
@@ -203,7 +204,7 @@ def _into(  # noqa: PLR0917
                 aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = min(
                     entries[0][3], aggregation._start_time_unix_nano
                 )
-            positions = _add(aggregation, values, _offered(entries, exemplary))
+            positions = add(aggregation, values, _offered(entries, exemplary))
         elif kind is internal()._DropAggregation:
             return
         else:
@@ -214,40 +215,6 @@ def _into(  # noqa: PLR0917
     for position in positions:
         made = _measurement(instrument, values[position], attributes, entries[position])
         aggregation._sample_exemplar(made, True)
-
-
-def _add(aggregation: Any, values: Sequence[float], offered: Sequence[Any]) -> Sequence[int]:
-    """Add values to a histogram's buckets; return the positions of those that its reservoir has to be offered."""
-    bounds = aggregation._boundaries
-    ordered = sorted(values)
-    filled = 0
-    with aggregation._lock:
-        counts = aggregation._value
-        if counts is None:
-            counts = aggregation._value = aggregation._get_empty_bucket_counts()
-        if aggregation._record_min_max:
-            aggregation._min = min(aggregation._min, ordered[0])
-            aggregation._max = max(aggregation._max, ordered[-1])
-        aggregation._sum += sum(values)
-        below = 0
-        while below < len(ordered):
-            bucket = bisect_left(bounds, ordered[below])
-            upto = bisect_right(ordered, bounds[bucket], below) if bucket < len(bounds) else len(ordered)
-            counts[bucket] += upto - below
-            below = upto
-            filled += 1
-    if not offered:
-        return ()
-    if type(aggregation._reservoir).__name__ != "AlignedHistogramBucketExemplarReservoir":
-        return [position for position, wanted in enumerate(offered) if wanted]
-    # That reservoir keeps the last of each bucket: the others need not be offered.
-    last: dict[int, int] = {}
-    for position in range(len(values) - 1, -1, -1):
-        if offered[position]:
-            last.setdefault(bisect_left(bounds, values[position]), position)
-            if len(last) == filled:
-                break
-    return sorted(last.values())
 
 
 def _offered(entries: Sequence[Entry], exemplary: Callable[[int], Any]) -> Sequence[Any]:

@@ -7,10 +7,9 @@ Private names of the SDK: see `otelfork.lane`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
@@ -19,6 +18,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 
 from otelfork.encoding import wire
 from otelfork.encoding.encoder import Encoder
+from otelfork.lane.inner import Inner, packed_parent
 from otelfork.lane.kinds import Ending, Kind
 from otelfork.lane.unsampled import context_of, remote
 
@@ -35,19 +35,6 @@ _EMPTY = 700
 """Bytes of a span with its ids, times and what it keeps of its request."""
 _SERVER = wire.SPAN_KIND + wire.varint(SpanKind.SERVER.value + 1)
 _Base: Any = sdk.Span  # its fields are plain attributes there, and properties here
-
-
-@final
-class _Inner:
-    """What a span needs from the moment on that somebody touches it."""
-
-    __slots__ = ("attributes", "events", "links", "lock")
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.attributes: BoundedAttributes | None = None
-        self.events: Any = None
-        self.links: Any = None
 
 
 class RequestSpan(_Base):  # type: ignore[misc]
@@ -70,7 +57,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     _set_status_on_exception = True
     _record_end_metrics = None
     # Made by few: in the span's dictionary, which is not there before.
-    _inner: _Inner | None = None
+    _inner: Inner | None = None
     _made_context: SpanContext | None = None
     _made_parent: SpanContext | None = None
     _put: Callable[[Any], None]
@@ -119,9 +106,9 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     # Attributes, events and links are made by the SDK's methods, which hold the span's lock, or here under the same lock.
 
-    def _touched(self) -> _Inner:
+    def _touched(self) -> Inner:
         # Atomic: of two threads that touch the span first, one makes what both use.
-        made: _Inner = self.__dict__.setdefault("_inner", _Inner())
+        made: Inner = self.__dict__.setdefault("_inner", Inner())
         return made
 
     @property
@@ -280,7 +267,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
         parent = self._made_parent
         state, flags = b"", _REMOTE_ONLY
         if parent is not None:
-            state, flags = _packed_parent(parent, encoder)
+            state, flags = packed_parent(parent, encoder)
         return _join((
             _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, state, _PARENT, sender[17:25], name, _SERVER,
             _times(self._start_time, self._end_time), what.pack(self._sketch, encoder), late, status, flags,
@@ -295,7 +282,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
         flags = wire.SPAN_LOCAL
         parent = self._parent
         if parent is not None:
-            state, flags = _packed_parent(parent, encoder)
+            state, flags = packed_parent(parent, encoder)
             packed += (state, _PARENT, parent.span_id.to_bytes(8, "big"))
         packed += (encoder.names.get(name) or encoder.name(name), _SERVER, _times(self._start_time, self._end_time))
         bounded = inner.attributes
@@ -308,12 +295,3 @@ class RequestSpan(_Base):  # type: ignore[misc]
             packed.append(wire.count(wire.SPAN_DROPPED_ATTRIBUTES, bounded.dropped))
         packed += (encoder.status(status.status_code, status.description), flags)
         return b"".join(packed)
-
-
-def _packed_parent(parent: SpanContext, encoder: Encoder) -> tuple[bytes, bytes]:
-    """Return the fields of the trace state, which is the span's too, and of the flags."""
-    state = parent.trace_state
-    return (
-        encoder.trace_state(state) if state else b"",
-        wire.SPAN_REMOTE if parent.is_remote else wire.SPAN_LOCAL,
-    )

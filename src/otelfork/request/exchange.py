@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter_ns, time_ns
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from otelfork import exits, semconv
+from otelfork import semconv
 from otelfork.request.capturing import capture
 from otelfork.request.facts import text
 from otelfork.request.hooks import once
 from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of, utf8
 from otelfork.request.origin import RECORDED, recorded, with_sender
 from otelfork.request.propagation import SPAN_KEY
+from otelfork.request.rest import Rest
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
@@ -38,21 +39,6 @@ noticed: Callable[[Exchange], object] | None = None
 
 MOST_CAPTURED = 16
 """With more captured headers a span is the SDK's own, which counts its attributes."""
-_CAUSES = {exits.TIMEOUT: "the server ended the worker, which had not answered for too long"}
-
-
-@final
-class _Rest:
-    """What few requests have; one that has none of it is ended the short way."""
-
-    __slots__ = ("error_type", "extra", "failed", "lean", "renamed")
-
-    def __init__(self) -> None:
-        self.error_type: str | None = None
-        self.failed: str | None = None
-        self.extra: dict[str, Any] | None = None
-        self.renamed = False
-        self.lean = True
 
 
 class Exchange:
@@ -102,7 +88,7 @@ class Exchange:
         self.route: str | None = None
         self.status: int | None = None
         self.finished_at: int | None = None
-        self._rest: _Rest | None = None
+        self._rest: Rest | None = None
         self._started_wall = wall = time_ns()
         self._started = perf_counter_ns()
         span: Any = None
@@ -128,7 +114,7 @@ class Exchange:
         self, sender: bytes | None, around: Context | None, details: tuple[str, Mapping[str, Any]] | None
     ) -> None:
         plan, kind, sketch, wall = self._plan, self._kind, self._sketch, self._started_wall
-        rest = self._rest = _Rest()
+        rest = self._rest = Rest()
         parent = with_sender(sender) if around is None else around
         seen = trace.get_current_span(parent).get_span_context()
         captured = sketch[6]
@@ -173,18 +159,14 @@ class Exchange:
     def note(self, found: Mapping[str, Any]) -> None:
         """Keep span attributes that are set, all at once, at the end."""
         if found:
-            rest = self._more()
-            rest.extra = {**rest.extra, **found} if rest.extra else dict(found)
+            self._more().note(found)
 
     def fail(self, error: BaseException) -> None:
         """Record an exception that leaves the application. It is for the caller to let it go on."""
         if self.ended:
             return
         try:
-            rest = self._more()
-            cause = exits.cause() if isinstance(error, SystemExit) else None
-            rest.error_type = cause or _qualified_name(type(error))
-            rest.failed = f"{rest.error_type}: {_message(error)}" if cause is None else _CAUSES.get(cause, cause)
+            self._more().fail(error)
             self.span.record_exception(error)
         except Exception:
             once("an exception could not be recorded", "fail")
@@ -195,10 +177,10 @@ class Exchange:
         if rest.error_type is None:
             rest.error_type = reason
 
-    def _more(self) -> _Rest:
+    def _more(self) -> Rest:
         rest = self._rest
         if rest is None:
-            rest = self._rest = _Rest()
+            rest = self._rest = Rest()
         return rest
 
     def finish(self) -> None:
@@ -285,7 +267,7 @@ class Exchange:
             added.append((settings.trace_id_header, trace_id))
         return added
 
-    def _describe(self, rest: _Rest, ending: Ending, end: int) -> None:
+    def _describe(self, rest: Rest, ending: Ending, end: int) -> None:
         """Tell the span what is known at the end, by its own methods."""
         span, name = self.span, self._kind.name
         # A name that the application gave its span meanwhile is kept.
@@ -313,14 +295,3 @@ class Exchange:
         if route is not None:
             self.route = route = text(route)
         return route
-
-
-def _qualified_name(kind: type[BaseException]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return text(str(error))
-    except Exception:
-        return ""

@@ -1,0 +1,34 @@
+"""What a request span has from the moment on that somebody touches it, and how its parent is packed."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any, final
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.trace import SpanContext
+
+from otelfork.encoding import wire
+from otelfork.encoding.encoder import Encoder
+
+
+@final
+class Inner:
+    """What a span needs from the moment on that somebody touches it."""
+
+    __slots__ = ("attributes", "events", "links", "lock")
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.attributes: BoundedAttributes | None = None
+        self.events: Any = None
+        self.links: Any = None
+
+
+def packed_parent(parent: SpanContext, encoder: Encoder) -> tuple[bytes, bytes]:
+    """Return the fields of the trace state, which is the span's too, and of the flags."""
+    state = parent.trace_state
+    return (
+        encoder.trace_state(state) if state else b"",
+        wire.SPAN_REMOTE if parent.is_remote else wire.SPAN_LOCAL,
+    )
