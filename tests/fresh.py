@@ -138,9 +138,17 @@ def run(
 
 
 def outcome(
-    script: str, *, deadline: float = DEADLINE, recording: bool = True, environment: dict[str, str] | None = None
+    script: str,
+    *,
+    deadline: float = DEADLINE,
+    recording: bool = True,
+    environment: dict[str, str] | None = None,
+    announced: bool = False,
 ) -> tuple[int, list[str], str]:
-    """Run the script and return its exit status, the lines written and its standard error (see `run`)."""
+    """Run the script and return its exit status, the lines written and its standard error (see `run`).
+
+    The start-up line is left out of the last, unless it is what the test is about (`announced`).
+    """
     prologue = _PROLOGUE.format(stacks=int(deadline - 2)) + (_RECORDING if recording else "")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OTELFORK_"))}
     # A scoreboard of its own: what a killed process of another test left behind is nothing that this script has recorded.
@@ -153,7 +161,9 @@ def outcome(
             timeout=deadline + 10,
             check=False,
         )
-    return done.returncode, done.stdout.splitlines(), done.stderr
+    errors = done.stderr.splitlines(keepends=True)
+    kept = [line for line in errors if announced or not line.startswith("otelfork telemetry: ")]
+    return done.returncode, done.stdout.splitlines(), "".join(kept)
 
 
 def counted(lines: list[str]) -> dict[str, int]:

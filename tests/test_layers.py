@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = "otelfork"
 FLOORS = {
     # 7 doors
-    "otelfork": 7, "cli": 7, "distro": 7, "receiver": 7, "testing": 7,
+    "otelfork": 7, "__main__": 7, "cli": 7, "distro": 7, "receiver": 7, "testing": 7,
     # 6 assembly
     "middleware": 6, "servers": 6,
     # 5 root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import logging
@@ -81,6 +82,7 @@ class OtelMiddleware:
         **options: Any,
     ) -> None:
         del interface, exclude_spans
+        _known(options)
         hooks = Hooks(**{name: options.pop(name) for name in tuple(options) if name in _HOOKS})
         settings, usable = _http_settings(options)
         own = tracer_provider is not None or tracer is not None
@@ -229,6 +231,16 @@ def _off() -> None:
     """Telemetry is disabled or misconfigured: requests pass through."""
 
 
+def _known(options: Iterable[str]) -> None:
+    """Refuse an option that there is not, by the name that the user called."""
+    known = {*_HOOKS, *inspect.signature(HttpSettings.load).parameters} - {"environment"}
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f": is {near[0]} meant?" if near else ""
+            raise TypeError(f"OtelMiddleware has no option {name!r}{hint}")
+
+
 def _http_settings(options: dict[str, Any]) -> tuple[HttpSettings, bool]:
     """Return the settings and whether they can be used; a bad one is logged once and the application runs untraced."""
     try:
@@ -244,6 +256,8 @@ def detect_interface(app: Any) -> str:
     Raises:
         TypeError: it cannot be told; the message says which argument to give.
     """
+    if not callable(app):
+        raise TypeError(f"OtelMiddleware wraps a WSGI or ASGI application, not {app!r}")
     if _is_coroutine_callable(app):
         return "asgi"
     # An application class is called with the environ or the scope: its constructor's parameters count.

@@ -143,7 +143,7 @@ def test_one_start_up_line_says_what_is_on():
         "import logging\nlogging.basicConfig(level=logging.INFO)\notelfork.configure()\nos._exit(0)",
         environment={"OTEL_METRICS_EXPORTER": "none"},
     )
-    expected = "INFO:otelfork:telemetry: traces to console; metrics to nowhere; logs to console"
+    expected = "INFO:otelfork:telemetry: traces, logs to console; metrics to nowhere; OTEL_SERVICE_NAME is not set"
     assert [expected] == [line for line in errors.splitlines() if "telemetry:" in line]
 
 

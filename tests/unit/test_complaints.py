@@ -207,3 +207,12 @@ def test_reading_from_several_threads_miscounts_nothing():
     for thread in threads:
         thread.join()
     assert {("spans", "queue_full"): 8000} == complaints.totals()
+
+
+def test_what_failed_first_is_told_and_not_that_the_interpreter_ends(clock, caplog):
+    """gRPC wants a thread for another try, and Python 3.12 starts none while it ends: that is not what is wrong."""
+    complaints = Complaints()
+    complaints.delayed(object(), ["StatusCode.UNAVAILABLE: connection refused"], tries=1)
+    complaints.failed("spans", object(), 3, ["RuntimeError: can't create new thread at interpreter shutdown"])
+    complaints.say()
+    assert (True, False) == ("nothing listens at the endpoint" in caplog.text, "interpreter" in caplog.text)

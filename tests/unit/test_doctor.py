@@ -134,9 +134,16 @@ def test_options_are_checked_without_exporting(tmp_path: Path) -> None:
 
 
 def test_another_server_is_not_known() -> None:
-    """It is said, with status 2."""
+    """It is said that its options are not checked; that is nothing to change."""
     result = doctor("--no-export", "--", "hypercorn", "app:app")
-    assert (2, True) == (result.exit_code, "uWSGI and gunicorn" in result.stderr)
+    assert (0, True) == (result.exit_code, "hypercorn: no options are checked" in result.output)
+
+
+def test_a_console_by_default_is_told() -> None:
+    """Whoever has set nothing learns which variable sends telemetry anywhere, and which names the service."""
+    result = doctor("--no-export")
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME")
+    assert (0, [True, True]) == (result.exit_code, [name in result.output for name in names])
 
 
 RECIPE = "from opentelemetry import trace\ndef post_fork(server, worker):\n    trace.set_tracer_provider(None)\n"

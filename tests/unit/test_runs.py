@@ -10,7 +10,8 @@ import types
 import pytest
 
 from otelfork.run import runs
-from otelfork.settings import Environment
+from otelfork.settings import Environment, SettingsError
+from otelfork.settings.run import RunSettings
 
 
 def found(service: str, environment: Environment) -> str:
@@ -59,3 +60,9 @@ def test_children_of_multiprocessing_belong_to_their_parent(method: str) -> None
     with multiprocessing.get_context(method).Pool(2) as pool:
         found = set(pool.map(_origin, range(4)))
     assert {runs.identify(os.getpid())} == found
+
+
+def test_the_directory_is_the_same_for_all_workers() -> None:
+    """A relative path is another one in each working directory."""
+    with pytest.raises(SettingsError, match=r"OTELFORK_RUN_DIR='run' is not valid: expected an absolute path"):
+        RunSettings.read(Environment({"OTELFORK_RUN_DIR": "run"}))

@@ -208,3 +208,10 @@ def test_nothing_is_logged_by_reading(caplog):
     with caplog.at_level(logging.DEBUG), pytest.raises(SettingsError):
         read(OTEL_BSP_SCHEDULE_DELAY="soon")
     assert [] == caplog.records
+
+
+def test_headers_that_are_no_pairs_are_told_without_their_value():
+    """They hold tokens."""
+    with pytest.raises(SettingsError) as caught:
+        read(OTEL_EXPORTER_OTLP_HEADERS="secret")
+    assert ("OTEL_EXPORTER_OTLP_HEADERS", False) == (caught.value.name, "secret" in str(caught.value))

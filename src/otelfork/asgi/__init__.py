@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from opentelemetry import propagate
-
 from otelfork import exits, forks, workers
 from otelfork.asgi.messages import HttpMessages, WebsocketMessages
 from otelfork.asgi.scope import (
@@ -37,6 +35,7 @@ from otelfork.request.origin import suppressed, traced_outside
 from otelfork.request.propagation import DEFAULT, sender
 from otelfork.seals import Seal, seal
 from otelfork.settings.http import HttpSettings
+from otelfork.settings.propagators import propagate
 
 # FastAPI (0.165 and later) and Starlette's own middleware trace a request unless these keys are in its scope; where one of
 # them stands around this middleware, it has set its key and has the request (FastAPI span and metrics, Starlette a span).

@@ -20,11 +20,13 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import format_trace_id, get_current_span
 
 from otelfork import exits, exporters, forks, logs, system, workers
+from otelfork.bootstrap.announcement import announce
 from otelfork.bootstrap.state import Telemetry, _bootstrap, bind_observables, complain, flush, replaced, shutdown
+from otelfork.build import arguments as checked
 from otelfork.build import components, pipelines, plans
 from otelfork.build.generation import Generation
 from otelfork.build.providers import Providers, disabled, generation_of, of_file
-from otelfork.settings import SIGNALS, Settings, SettingsError
+from otelfork.settings import Settings, SettingsError
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.logging import LogSettings
 from otelfork.settings.run import RunSettings
@@ -88,6 +90,7 @@ def configure(
     settings = Settings.read()
     if settings.disabled:
         return _bootstrap.install(settings, disabled)
+    checked.check_providers(providers)
     logs.install(explicit=True, service_name=service_name)
     system.start_metrics(_bootstrap.meter_provider)
     build = _build(
@@ -107,7 +110,13 @@ def configure(
     _bootstrap.guests.explicit = True
     _bootstrap.take_seats()
     exits.handle_signals()
-    _announce(settings)
+    announce(
+        settings,
+        service_name=service_name,
+        given=frozenset(exporters or ()),
+        providers=providers is not None or bool(settings.config_file),
+        told=_told,
+    )
     return telemetry
 
 
@@ -175,7 +184,7 @@ def _of_environment(settings: Settings) -> Callable[[], Generation]:
     """Plan what the environment says; SettingsError if a variable cannot be used."""
     build = _build(settings, None)
     system.start_metrics(_bootstrap.meter_provider)
-    _announce(settings)
+    announce(settings, providers=bool(settings.config_file), told=_told)
     return build
 
 
@@ -220,10 +229,10 @@ def page() -> Page | None:
     return getattr(forks.ensure(), "page", None)
 
 
-def _announce(settings: Settings) -> None:
-    """Say once what is on."""
-    parts = [f"{signal} to {', '.join(settings.exporters[signal]) or 'nowhere'}" for signal in SIGNALS]
-    _logger.info("telemetry: %s", "; ".join(parts))
+def _told() -> bool:
+    """Tell whether this server has workers that have recorded: a successor says nothing new."""
+    place = None if _bootstrap.basis is None else _bootstrap.basis.membership
+    return place is not None and place.settings.enabled and place.begun()
 
 
 def current_trace_id() -> str | None:

@@ -16,13 +16,14 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from otelfork import exporters, profiles, system
-from otelfork.build import components, guests
+from otelfork.build import arguments as checked
+from otelfork.build import components
 from otelfork.exporters import PULLED, Factory
 from otelfork.lane import Companion
 from otelfork.resource import identity
 from otelfork.run import membership
 from otelfork.run.membership import Membership
-from otelfork.settings import SIGNALS, Environment, Settings, SettingsError
+from otelfork.settings import Environment, Settings, SettingsError
 from otelfork.settings.prometheus import PrometheusSettings
 from otelfork.settings.resource import service
 
@@ -73,8 +74,7 @@ def make(
         SettingsError: something cannot be used.
     """
     components.check(settings)
-    _check_factories(exporters or {})
-    _check_processors(span_processors)
+    checked.check(exporters=exporters, span_processors=span_processors, **arguments)
     port = PULLED in settings.without(exporters or {}).exporters["metrics"]
     return Plan(
         settings=settings,
@@ -115,25 +115,6 @@ def _prometheus() -> PrometheusSettings:
         expected = f"the extra to be installed: pip install 'otelfork[prometheus]' ({error})"
         raise SettingsError("OTEL_METRICS_EXPORTER", PULLED, expected) from error
     return PrometheusSettings.read()
-
-
-def _check_factories(given: Mapping[str, Sequence[Factory]]) -> None:
-    for signal, made in given.items():
-        if signal not in SIGNALS:
-            raise SettingsError("configure(exporters=...)", signal, "the signals traces, metrics and logs")
-        for factory in made:
-            if not callable(factory):
-                expected = "factories, for each process makes its own: lambda: exporter"
-                raise SettingsError("configure(exporters=...)", factory, expected)
-
-
-def _check_processors(processors: Sequence[Any]) -> None:
-    for processor in processors:
-        if isinstance(processor, SpanProcessor) and guests.exports(processor):
-            expected = (
-                "a factory, for a processor that exports does not survive a fork: lambda: BatchSpanProcessor(...)"
-            )
-            raise SettingsError("configure(span_processors=...)", processor, expected)
 
 
 def _membership(service_name: str | None, resource: Any) -> Membership:

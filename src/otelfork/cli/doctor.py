@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from otelfork.cli.advice import Advice, advise
 from otelfork.cli.options import Options, of_command, of_file
 from otelfork.cli.probe import CHILD, PARENT
 from otelfork.cli.starts import advise_start, without_code
-from otelfork.settings import SIGNALS, Settings, SettingsError
+from otelfork.settings import SIGNALS, Environment, Settings, SettingsError
+from otelfork.settings.resource import service
 
 PROBE_SECONDS = 60.0
 WRONG, UNUSABLE = 1, 2
@@ -112,6 +113,14 @@ def _show(console: Console, advice: Sequence[Advice], title: str) -> bool:
     return not any(each.change for each in advice)
 
 
+def _hints(settings: Settings) -> Iterator[str]:
+    """Yield what is not wrong, and hardly meant."""
+    if all(settings.exporters[signal] == ("console",) for signal in SIGNALS):
+        yield "telemetry is printed and not sent: OTEL_EXPORTER_OTLP_ENDPOINT=http://... names a collector"
+    if "service.name" not in service(Environment()):
+        yield "no environment variable names the service: OTEL_SERVICE_NAME=... (or configure(service_name=...))"
+
+
 @click.command("doctor")
 @click.option(
     "--config",
@@ -130,8 +139,10 @@ def command(*, files: tuple[Path, ...], no_export: bool, server_command: tuple[s
     Exit status: 0 all is well, 1 something is to change, 2 the settings or a file cannot be used.
 
     \b
-    Example:
-      otelfork doctor -- uwsgi --ini uwsgi.ini
+    Examples:
+      otelfork doctor
+      otelfork doctor -- gunicorn --workers 4 app:app
+      otelfork doctor --no-export --config uwsgi.ini
     """
     console = Console(highlight=False)
     try:
@@ -143,8 +154,8 @@ def command(*, files: tuple[Path, ...], no_export: bool, server_command: tuple[s
         sys.exit(UNUSABLE)
     way = without_code(server_command)
     if server_command and named is None and not way:
-        click.echo("otelfork doctor: only the options of uWSGI and gunicorn are known", err=True)
-        sys.exit(UNUSABLE)
+        text = f"{server_command[0]}: no options are checked; only those of uWSGI and gunicorn are known"
+        console.print(text, markup=False, soft_wrap=True)
     healthy = True
     if not no_export:
         found = examine()
@@ -157,5 +168,7 @@ def command(*, files: tuple[Path, ...], no_export: bool, server_command: tuple[s
         healthy = _show(console, start, f"what {way} loads") and healthy
     for options in [*servers, *([named] if named else [])]:
         healthy = show_advice(console, options, settings.exit_timeout) and healthy
+    for line in _hints(settings):
+        console.print(line, markup=False, soft_wrap=True)
     console.print("all is well" if healthy else "something is to change")
     sys.exit(0 if healthy else WRONG)

@@ -19,5 +19,7 @@ def missing(error: ModuleNotFoundError) -> str | None:
 
 def refuse(name: str) -> NoReturn:
     """Say which extra to install, and leave."""
-    sys.stderr.write(f"otelfork: {name} is not installed; run: pip install 'otelfork[cli]'\n")
+    sys.stderr.write(
+        f"otelfork: {name} is not installed; run: pip install 'otelfork[cli]' (for `otelfork run` alone: 'otelfork[run]')\n"
+    )
     sys.exit(EXTRA_MISSING)

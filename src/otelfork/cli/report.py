@@ -101,7 +101,10 @@ def _warnings(account: Account) -> Iterator[str]:
     if not account.listening:
         yield "the collector took nothing: only the server's answers and its stop are judged"
     elif not account.workers:
-        yield "no telemetry arrived; is the application wrapped, and are the exporters installed?"
+        yield (
+            "no telemetry arrived: write app = OtelMiddleware(app) in the application, or `otelfork run` before the command; "
+            "a server that says nothing about it (--show-output) traces nothing"
+        )
     for instance_id in account.shared_instance_ids:
         yield f"service.instance.id {instance_id or '(none)'} belongs to two processes at the same time"
     if account.died:

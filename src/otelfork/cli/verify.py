@@ -31,6 +31,8 @@ SETTLE_SECONDS = 6.0
 """How long survivors may take to send what a killed worker was busy with."""
 
 _PORT = "{port}"
+_CLOSED = ("ConnectError", "ReadError", "RemoteProtocolError")
+"""How connections fail where nobody serves them (httpx)."""
 _DESTINATION = re.compile(
     r"OTEL_EXPORTER_OTLP_((TRACES|METRICS|LOGS)_)?"
     r"(ENDPOINT|PROTOCOL|HEADERS|INSECURE|CERTIFICATE|CLIENT_CERTIFICATE|CLIENT_KEY)"
@@ -101,6 +103,8 @@ def run(
         if stopped.died and not any(one.answered for one in sent):
             reason = f"the server ended with status {stopped.exit_status} before it answered a request"
             raise ServerNotStartedError(reason, output=output, exit_status=stopped.exit_status)
+        if not receiver.spans and all((one.error or "").startswith(_CLOSED) for one in sent):
+            raise ServerNotStartedError(f"none of {len(sent)} requests was answered: {sent[-1].error}", output=output)
         quiet = receiver.wait_until_quiet(timeout=timeout)
         account = _account(sent, match(sent, receiver.spans, receiver.points), stopped, output, quiet=quiet)
         return _with_mishaps(

@@ -21,6 +21,8 @@ SAY_EVERY_SECONDS = 60.0
 _PATIENT_TRIES = 3
 """Failed tries after which it is said that telemetry waits."""
 _WARNINGS = 100
+_TOO_LATE = "at interpreter shutdown"
+"""Python 3.12 and later start no thread any more while they end; gRPC wants one for another try."""
 _logger = logging.getLogger("otelfork")
 _HEARD = ("opentelemetry.exporter.", "otelfork.exporters.")
 _FIX = (
@@ -75,6 +77,8 @@ class Complaints:
     def failed(self, signal: str, exporter: object, count: int, heard: Sequence[str]) -> None:
         """Count records that an exporter did not deliver, with what it said about it."""
         self.lost(signal, "export_failed", count)
+        if self._why and all(_TOO_LATE in message for message in heard):
+            heard = (self._why.partition(": ")[2],)  # what failed before the interpreter began to end
         self._advise(exporter, heard, failed=True)
         if heard or not self._why:
             self._why = f"{type(exporter).__name__}: {heard[-1] if heard else 'no reason given'}"

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from otelfork import forks
+from otelfork.exits import lookups
 from otelfork.run import runs
 
 TIMEOUT = "timeout"
@@ -271,6 +272,7 @@ class _Abort(_Handler):
 
 def _at_exit() -> None:
     try:
+        lookups.do_without_threads()
         if _last_will is not None and forks.current() is None:
             _last_will()
     except Exception:

@@ -17,6 +17,7 @@ Factory = Callable[[], Any]
 _OURS = {name: f"otelfork.exporters.{name}" for name in ("otlp", "console", "jaeger", "zipkin")}
 PULLED = "prometheus"
 """No exporter: what asks for metrics by itself (see `otelfork.prometheus`)."""
+_SPECIAL = {"traces": ("jaeger", "zipkin"), "metrics": (PULLED,), "logs": ("logging",)}
 _OURS["logging"] = "otelfork.exporters.pylogging"
 """Our exporters; the extra that each needs has its name."""
 
@@ -69,8 +70,8 @@ def _factory(signal: str, name: str, settings: Settings) -> Factory:
 def _entry_point(signal: str, name: str) -> metadata.EntryPoint:
     found = tuple(metadata.entry_points(group=f"opentelemetry_{signal}_exporter", name=name))
     if not found:
-        known = sorted({*_OURS, "none", *([PULLED] if signal == "metrics" else [])})
-        raise SettingsError(_variable(signal), name, f"one of {', '.join(known)}, or an installed exporter's name")
+        known = ", ".join(("otlp", "console", *_SPECIAL[signal], "none"))
+        raise SettingsError(_variable(signal), name, f"one of {known}, or an installed exporter's name")
     return found[0]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from opentelemetry import context as contexts
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import NonRecordingSpan, SpanKind
@@ -18,6 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind
 from otelfork import semconv
 from otelfork.request import propagation
 from otelfork.request.facts import Request
+from otelfork.settings.propagators import propagate
 
 RECORDED = "otelfork.recorded"
 """Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from otelfork.settings.propagators import propagate
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_\-*/@]{0,255}")

@@ -74,6 +74,10 @@ class Membership:
         )
         return None
 
+    def begun(self) -> bool:
+        """Tell whether any process of the run has joined it."""
+        return any((directory / f"{self.run}.board").exists() for directory in self.settings.directories)
+
     def at_home(self) -> bool:
         """Tell whether this is the process that found the run: a master, where it has any workers."""
         return os.getpid() == self.home

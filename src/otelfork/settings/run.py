@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from otelfork.settings.environment import Environment
+from otelfork.settings.environment import Environment, SettingsError
 
 RUN_VARIABLE = "OTELFORK_RUN"
 _REFUSED = "OTELFORK_REFUSED"
@@ -43,6 +43,8 @@ def _directories(env: Environment) -> tuple[Path, ...]:
     """Return the user's directory alone, or those of the system: shared memory where there is some, else a temporary one."""
     given = env.text("OTELFORK_RUN_DIR")
     if given:
+        if not Path(given).is_absolute():
+            raise SettingsError("OTELFORK_RUN_DIR", given, "an absolute path: workers may stand in other folders")
         return (Path(given),)
     name = f"otelfork-{os.getuid()}" if hasattr(os, "getuid") else "otelfork"
     runtime = env.text("XDG_RUNTIME_DIR")

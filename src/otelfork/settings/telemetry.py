@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, urlsplit
 
+from otelfork.settings import propagators
 from otelfork.settings.delivery import DeliverySettings
 from otelfork.settings.environment import Environment, SettingsError
 
@@ -156,6 +157,7 @@ def _timeout(env: Environment, name: str) -> float:
 
 def _check(env: Environment) -> None:
     """Check what the SDK reads by itself and would only log about."""
+    propagators.check()
     for name in _LIMITS:
         env.integer(name, 0)
     for name in _TIMEOUTS:
@@ -163,9 +165,16 @@ def _check(env: Environment) -> None:
     for name in _ENDPOINTS:
         _endpoint(env, name)
     for signal in ("", "TRACES_", "METRICS_", "LOGS_"):
+        _headers(env, f"OTEL_EXPORTER_OTLP_{signal}HEADERS")
         env.choice(f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION", choices=("none", "gzip", "deflate"), default="none")
         for part in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
             env.file(f"OTEL_EXPORTER_OTLP_{signal}{part}")
+
+
+def _headers(env: Environment, name: str) -> None:
+    if any("=" not in pair for pair in env.names(name)):
+        # The value is not told: it holds tokens.
+        raise SettingsError(name, "(hidden)", "name=value,name=value, a comma in a value written %2C")
 
 
 def _endpoint(env: Environment, name: str) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from opentelemetry import propagate
-
 from otelfork.lane.current import ways
 from otelfork.request import frameworks, origin, routes
 from otelfork.request.exchange import MARK
@@ -20,6 +18,7 @@ from otelfork.request.kinds import Plan
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.request.propagation import DEFAULT, sender
 from otelfork.settings.http import HttpSettings
+from otelfork.settings.propagators import propagate
 from otelfork.wsgi.body import wrap
 from otelfork.wsgi.environ import GETTER, Environ, key, may_have_body, raw_path, read, sketch, watch_input
 from otelfork.wsgi.response import Blocks, Response, StartResponse, end
