@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from otelfork.settings.environment import SettingsError
 
+__all__ = ["check", "propagate"]
+
 VARIABLE = "OTEL_PROPAGATORS"
 EXPECTED = "a list of tracecontext, baggage, none, or installed propagators (b3 is in opentelemetry-propagator-b3)"
 
