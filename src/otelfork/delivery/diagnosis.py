@@ -97,7 +97,7 @@ _COMMON = (
     _case(
         r"socket closed|remotedisconnected|connection reset|connection aborted|eof occurred|unexpected.eof",
         "the endpoint closes the connection without an answer",
-        "if its port speaks TLS, write https:// in {prefix}_ENDPOINT; if it asks for a certificate of ours, {client}",
+        "if its port speaks TLS, write https:// in {prefix}_ENDPOINT{other}; if it asks for a certificate of ours, {client}",
         sure=False,
     ),
     _case(
@@ -135,7 +135,8 @@ def advise(exporter: object, message: str) -> Advice | None:
     grpc = ".grpc" in modules
     own = () if prefix != _OTLP else (_GRPC_TO_HTTP,) if grpc else (_HTTP_TO_GRPC, _HTTPS_TO_GRPC)
     insecure = ", and OTEL_EXPORTER_OTLP_INSECURE=true or nothing" if grpc else ""
-    words = {"prefix": prefix, "insecure": insecure, **_WORDS[prefix]}
+    other = "; if it is gRPC's, set OTEL_EXPORTER_OTLP_PROTOCOL=grpc" if prefix == _OTLP and not grpc else ""
+    words = {"prefix": prefix, "insecure": insecure, "other": other, **_WORDS[prefix]}
     for pattern, advice in (*own, *_COMMON):
         if pattern.search(message):
             return Advice(advice.what, advice.change.format_map(words), advice.sure)
