@@ -131,6 +131,17 @@ def test_what_a_killed_process_left_is_found_by_a_survivor(opened, directory):
     assert ([b"batch 0", b"batch 1", b"batch 2"], 3, []) == (found, spool.inherited, list(directory.iterdir()))
 
 
+def test_a_last_look_finds_who_was_killed_a_moment_ago(opened, directory):
+    """A survivor that leaves within the second of its last look takes along what the dead one left."""
+    spool = opened()
+    spool.adopt()
+    died(directory)
+    spool.adopt()
+    before = spool.waiting(1)
+    spool.adopt(last=True)
+    assert (0, 3) == (before, spool.waiting(1))
+
+
 def test_a_batch_that_was_under_way_is_sent_again_and_counted(opened, directory):
     """It may have arrived: nobody knows but the collector."""
     died(directory, more="spool.take(1, 1, 1000)")

@@ -142,10 +142,10 @@ class Spool:
             for segment, entry in load.entries:
                 segment.mark(entry, WAITING)
 
-    def adopt(self) -> None:
-        """Take over what dead processes of this service left; looks once a second at the most."""
+    def adopt(self, *, last: bool = False) -> None:
+        """Take over what dead processes of this service left; looks once a second at the most, and whenever it may be the last."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._look_at and not last:
             return
         self._look_at = now + _LOOK_SECONDS
         with self._lock:

@@ -161,6 +161,8 @@ class SpooledStream(Stream[_T]):
     def _drain(self, deadline: float, *, everything: bool) -> bool:
         """Write what is queued and send what is on disk, oldest first; what could not be written is sent from memory."""
         self.write_ahead()
+        if everything:  # a flush, maybe the last: a sibling killed a moment ago may have nobody else
+            self._spool.adopt(last=True)
         left = 0 if everything else self._batch - 1
         delivered = True
         while self._spool.waiting(self._kind) > left:
