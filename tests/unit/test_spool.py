@@ -133,9 +133,9 @@ def test_what_a_killed_process_left_is_found_by_a_survivor(opened, directory):
 
 def test_a_last_look_finds_who_was_killed_a_moment_ago(opened, directory):
     """A survivor that leaves within the second of its last look takes along what the dead one left."""
-    spool = opened()
-    spool.adopt()
     died(directory)
+    spool = opened()
+    spool._look_at = time.monotonic() + 60  # it has just looked
     spool.adopt()
     before = spool.waiting(1)
     spool.adopt(last=True)
