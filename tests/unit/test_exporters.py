@@ -58,7 +58,7 @@ def test_each_signal_has_its_list():
 
 def test_an_unknown_name_is_an_error_that_names_what_there_is():
     """A misspelt exporter is told at once."""
-    with pytest.raises(SettingsError, match=r"OTEL_TRACES_EXPORTER='oltp' is not valid: expected one of console"):
+    with pytest.raises(SettingsError, match=r"OTEL_TRACES_EXPORTER='oltp' is not valid: expected one of otlp, console"):
         factories(OTEL_TRACES_EXPORTER="oltp")
 
 
