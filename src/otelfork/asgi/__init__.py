@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from otelfork import exits, forks, workers
-from otelfork.asgi.messages import HttpMessages, WebsocketMessages
+from otelfork.asgi.messages import HttpMessages, WebsocketMessages, hooked
 from otelfork.asgi.scope import (
     GETTER,
     ASGIApplication,
@@ -28,7 +28,7 @@ from otelfork.exits import watching
 from otelfork.lane.current import ways
 from otelfork.request import frameworks, origin, routes
 from otelfork.request.exchange import MARK
-from otelfork.request.hooks import NO_HOOKS, Hooks, call, call_within, once
+from otelfork.request.hooks import NO_HOOKS, Hooks, call, call_within, lend, once
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Kind, Plan, Sketch
 from otelfork.request.origin import suppressed, traced_outside
@@ -68,6 +68,7 @@ class ASGIMiddleware:
         self._instruments = instruments
         self._settings = settings
         self._hooks = hooks
+        self._lends = any((hooks.server_request_hook, hooks.client_request_hook, hooks.client_response_hook))
         self._lifespan = False
         self._watched: Seal = _BROKEN
         """Sealed by the first request of a process that has no lifespan."""
@@ -82,6 +83,8 @@ class ASGIMiddleware:
             return
         messages = self._guarded(scope)
         if messages is None:
+            if self._lends:
+                receive, send = self._lend(scope, receive, send)
             await self.app(scope, receive, send)
             return
         messages.server_receive = receive
@@ -148,6 +151,16 @@ class ASGIMiddleware:
         if current and traced_outside(kind.request(own), scope, raw_path):
             return None
         return self._exchange(scope, headers, plan, kind, own)
+
+    def _lend(self, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """Call the hooks with the request of a middleware around this one; return what the application receives and sends by."""
+        outer = scope.get(MARK)
+        if outer is None or outer.ended:
+            return receive, send
+        lent = lend(outer, self._hooks)
+        if lent.server_request_hook is not None:
+            call_within(outer.context, "server_request_hook", lent.server_request_hook, outer.span, scope)
+        return hooked(outer, lent, scope, receive, send)
 
     def _exchange(
         self, scope: Scope, headers: Mapping[bytes, bytes], plan: Plan, kind: Kind, own: Sketch

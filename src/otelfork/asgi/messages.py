@@ -20,15 +20,17 @@ class _Messages(Exchange):
         scope: the application's.
         server_receive, server_send: the server's.
         hooks: the user's.
+        lent: see `request.hooks.Hooked`.
         disconnected: whether the application was told that the client has left.
     """
 
-    __slots__ = ("disconnected", "hooks", "scope", "server_receive", "server_send")
+    __slots__ = ("disconnected", "hooks", "lent", "scope", "server_receive", "server_send")
 
     scope: Scope
     server_receive: Receive
     server_send: Send
     hooks: Hooks
+    lent: Hooks
 
     async def receive(self) -> Message:
         """Receive a message of the server for the application."""
@@ -244,6 +246,24 @@ class WebsocketMessages(_Messages):
         if self.status is None:  # neither accepted, nor refused, nor denied
             self.cut(DISCONNECT if self.disconnected else INCOMPLETE)
         self.end()
+
+
+def hooked(outer: Exchange, hooks: Hooks, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return `receive` and `send` that call the hooks with the span of an exchange that a middleware further out has begun."""
+    on_receive, on_send = hooks.client_request_hook, hooks.client_response_hook
+
+    async def receive_hooked() -> Message:
+        message = await receive()
+        if on_receive is not None and not outer.ended:
+            call("client_request_hook", on_receive, outer.span, scope, message)
+        return message
+
+    def send_hooked(message: Message) -> Awaitable[None]:
+        if on_send is not None and not outer.ended:
+            call("client_response_hook", on_send, outer.span, scope, message)
+        return send(message)
+
+    return receive if on_receive is None else receive_hooked, send if on_send is None else send_hooked
 
 
 def _file_length(message: Message) -> int:

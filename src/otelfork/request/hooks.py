@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import Span
@@ -36,6 +36,32 @@ class Hooks:
 
 
 NO_HOOKS = Hooks()
+_CALLED = ("request_hook", "response_hook", "server_request_hook", "client_request_hook", "client_response_hook")
+
+
+class Hooked(Protocol):
+    """An exchange, as to its hooks."""
+
+    hooks: Hooks
+    """Those of the middleware that began it."""
+    lent: Hooks
+    """Those and what middlewares inside it have lent. Not set where none has: the request path shall not pay for it."""
+
+
+def lend(exchange: Hooked, hooks: Hooks) -> Hooks:
+    """Return those of an inner middleware's hooks that it is to call: a hook is that of the outermost middleware that has it.
+
+    So what zero code puts around an application changes nothing for its hooks, and hooks given to two middlewares are called
+    once. `default_span_details` is not among them: the span has begun.
+
+    Args:
+        exchange: the one that runs, of a middleware further out; it keeps what was lent.
+        hooks: the inner one's.
+    """
+    had = getattr(exchange, "lent", exchange.hooks)
+    lent = {name: hook for name in _CALLED if getattr(had, name) is None and (hook := getattr(hooks, name)) is not None}
+    exchange.lent = replace(had, **lent)
+    return Hooks(**lent)
 
 
 def call(name: str, hook: Hook, *arguments: object) -> object:

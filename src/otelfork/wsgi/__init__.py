@@ -12,7 +12,7 @@ from typing import TypeAlias
 from otelfork.lane.current import ways
 from otelfork.request import frameworks, origin, routes
 from otelfork.request.exchange import MARK
-from otelfork.request.hooks import NO_HOOKS, Hooks, call_within, once
+from otelfork.request.hooks import NO_HOOKS, Hooks, call, call_within, lend, once
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Plan
 from otelfork.request.origin import suppressed, traced_outside
@@ -48,6 +48,7 @@ class WSGIMiddleware:
         self._instruments = instruments
         self._settings = settings
         self._hooks = hooks
+        self._lends = hooks.request_hook is not None or hooks.response_hook is not None
         self._plan: Plan | None = None
         self._current, self._attach, self._detach = self._ways = ways()
         frameworks.prepare(app)
@@ -60,10 +61,10 @@ class WSGIMiddleware:
             once("a request could not be recorded", "wsgi.begin")
             response = None
         if response is None:
-            return self.app(environ, start_response)
+            return self.app(environ, self._lend(environ, start_response) if self._lends else start_response)
         hooks = self._hooks
         response.server = start_response
-        response.hook = hooks.response_hook
+        response.hooks = hooks
         if hooks.request_hook is not None:
             call_within(response.context, "request_hook", hooks.request_hook, response.span, environ)
         token = self._attach(response.context)
@@ -80,6 +81,24 @@ class WSGIMiddleware:
             return Blocks(result, response)
         body: Iterable[bytes] = wrap(result, response, environ.get("wsgi.file_wrapper"), self._ways)
         return body
+
+    def _lend(self, environ: Environ, start_response: StartResponse) -> StartResponse:
+        """Call the hooks with the request of a middleware around this one; return the `start_response` for the application."""
+        outer = environ.get(MARK)
+        if outer is None or outer.ended:
+            return start_response
+        lent = lend(outer, self._hooks)
+        if lent.request_hook is not None:
+            call_within(outer.context, "request_hook", lent.request_hook, outer.span, environ)
+        hook = lent.response_hook
+        if hook is None:
+            return start_response
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: object) -> Callable[[bytes], object]:
+            call("response_hook", hook, outer.span, environ, status, headers)
+            return start_response(status, headers, *exc_info)
+
+        return start
 
     def _begin(self, environ: Environ) -> Response | None:
         """Begin an exchange, or return None where there is none to record."""

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, final
 
 from otelfork import exits
 from otelfork.request.exchange import DISCONNECT, Exchange
-from otelfork.request.hooks import call, once
+from otelfork.request.hooks import Hooks, call, once
 
 StartResponse: TypeAlias = "Callable[..., Callable[[bytes], object]]"
 _CODES = {f"{code:03}": code for code in range(1000)}
@@ -26,14 +26,16 @@ class Response(Exchange):
 
     Attributes:
         server: the server's `start_response`.
-        hook: the user's `response_hook`.
+        hooks: the user's.
+        lent: see `request.hooks.Hooked`.
         headers_sent: what the application called `start_response` with.
     """
 
-    __slots__ = ("_write", "headers_sent", "hook", "server")
+    __slots__ = ("_write", "headers_sent", "hooks", "lent", "server")
 
     server: StartResponse
-    hook: Callable[..., object] | None
+    hooks: Hooks
+    lent: Hooks
     headers_sent: Sequence[tuple[str, str]]
     _write: Callable[[bytes], object]
 
@@ -54,8 +56,9 @@ class Response(Exchange):
         return self.write
 
     def _start_generally(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> Callable[[bytes], object]:
-        if self.hook is not None:
-            call("response_hook", self.hook, self.span, self.carriers[0], status, headers)
+        hook = self.hooks.response_hook
+        if hook is not None:
+            call("response_hook", hook, self.span, self.carriers[0], status, headers)
         if self._plan.answers:
             headers = self._answer(headers)
         if exc_info is None:
