@@ -15,6 +15,7 @@ from opentelemetry import metrics, trace
 from otelfork import bootstrap, forks, semconv, workers
 from otelfork.asgi import ASGIMiddleware
 from otelfork.exits import watching
+from otelfork.interfaces import detect_interface, single
 from otelfork.lane.folding import Folding
 from otelfork.prometheus.inside import answer_asgi, answer_wsgi
 from otelfork.proxies import ProxyHistogram, ProxyTracer
@@ -106,7 +107,7 @@ class OtelMiddleware:
             watching.uvicorn()
         self._application = app
         chosen = cast(Any, super())
-        called = _single(app) if isinstance(self, _ASGI) else app
+        called = single(app) if isinstance(self, _ASGI) else app
         chosen.__init__(called, instruments=instruments, settings=settings, hooks=hooks)
         if bootstrap.scraped() and runs.in_worker():
             forks.ensure()  # a worker answers scrapes from its start
@@ -248,59 +249,3 @@ def _http_settings(options: dict[str, Any]) -> tuple[HttpSettings, bool]:
     except SettingsError as error:
         bootstrap.complain(error)
         return HttpSettings(), False
-
-
-def detect_interface(app: Any) -> str:
-    """Tell `wsgi` from `asgi`: a coroutine function is ASGI 3, else the number of positional parameters decides.
-
-    Raises:
-        TypeError: it cannot be told; the message says which argument to give.
-    """
-    if not callable(app):
-        raise TypeError(f"OtelMiddleware wraps a WSGI or ASGI application, not {app!r}")
-    if _is_coroutine_callable(app):
-        return "asgi"
-    # An application class is called with the environ or the scope: its constructor's parameters count.
-    required, possible = _positional(app)
-    if required <= 2 <= possible and not required <= 1:
-        return "wsgi"
-    if required == possible == 3 or required == possible == 1:
-        return "asgi"
-    if required <= 2 <= possible:
-        return "wsgi"
-    message = (
-        f"cannot tell whether {app!r} is a WSGI or an ASGI application: "
-        'give OtelMiddleware(app, interface="wsgi") or interface="asgi"'
-    )
-    raise TypeError(message)
-
-
-def _is_coroutine_callable(app: Any) -> bool:
-    while isinstance(app, functools.partial):
-        app = app.func
-    if inspect.iscoroutinefunction(app):
-        return True
-    return not inspect.isclass(app) and inspect.iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004
-
-
-def _positional(app: Any) -> tuple[int, int]:
-    """Return how many positional arguments the application needs and takes; (0, 0) where it cannot be told."""
-    try:
-        parameters = inspect.signature(app).parameters.values()
-    except (TypeError, ValueError):
-        return 0, 0
-    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
-    return sum(p.default is p.empty for p in positional), len(positional)
-
-
-def _single(app: Any) -> Any:
-    """Return the application as ASGI 3; an ASGI 2 one is called with the scope first."""
-    if _is_coroutine_callable(app):
-        return app
-    required, possible = _positional(app)
-    if required == possible == 1:
-        # Here and not above: asgiref imports asyncio, which a WSGI worker may do without.
-        from asgiref.compatibility import double_to_single_callable
-
-        return double_to_single_callable(app)  # type: ignore[no-untyped-call]
-    return app

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otelfork import exits, forks, logs, workers
-from otelfork.build import pipelines, plans, seats
+from otelfork.build import leftovers, plans, seats
 from otelfork.build.generation import Generation
 from otelfork.build.glance import Glance
 from otelfork.build.guests import Guests
@@ -80,7 +80,7 @@ class _Bootstrap:
 
     def _last_will(self) -> None:
         """Send what the workers left, at the end of a master whose workers are all gone."""
-        if self.basis is not None and pipelines.left_behind(self.basis):
+        if self.basis is not None and leftovers.left_behind(self.basis):
             forks.ensure()
 
     def take_seats(self) -> list[Any]:

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from otelfork import lane
-from otelfork.build import components, server
+from otelfork.build import components, leftovers, server
 from otelfork.build.generation import Generation
 from otelfork.build.guests import Guests, HomeSpanProcessors, keep_home
 from otelfork.build.plans import Plan, value
@@ -33,7 +33,7 @@ from otelfork.delivery.outbox import Outbox
 from otelfork.delivery.streams import Fan, Stream
 from otelfork.exporters import spoolable
 from otelfork.exporters.outlets import OutboxLogRecordProcessor, OutboxReader, OutboxSpanProcessor
-from otelfork.exporters.spooling import NAMES, SpooledStream, Writer
+from otelfork.exporters.spooling import SpooledStream, Writer
 from otelfork.lane.folding import Folding, fits
 from otelfork.request.instruments import SCOPE
 from otelfork.resource.identity import LateResource, ProcessIdGenerator, process_resource
@@ -64,7 +64,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
     )
     outbox.prepare = prepare = _one_at_a_time(prepare)
     page = _page(plan, board, prepare)
-    writer = _spool(plan, complaints)
+    writer = leftovers.open_spool(plan, complaints)
     readers = [OutboxReader(make, settings, complaints, outbox.tries) for make in plan.exporters["metrics"]]
     outbox.readers.extend(readers)
     guests = [keep_home(make()) for make in plan.metric_readers]
@@ -91,7 +91,7 @@ def build(plan: Plan, live: Guests, prepare: Callable[[], None]) -> Generation:
         if page is not None:
             page.beside = server.ServerMetrics(board, resource.detected, delta=False)
     if writer is not None:
-        _look_after_the_spool(generation, writer)
+        leftovers.look_after(generation, writer)
     return generation
 
 
@@ -254,58 +254,3 @@ def _queue(
             spooled: dict[str, Any] = {"writer": writer, "pack": packer()}
             streams.append(outbox.stream(name, settings, make, kind=SpooledStream, **spooled, **options))
     return streams[0] if len(streams) == 1 else Fan(streams)
-
-
-def left_behind(plan: Plan) -> bool:
-    """Tell whether the dead workers of this master left requests on the scoreboard, or anything in the spool."""
-    place = plan.membership
-    if place is None or not place.at_home():
-        return False
-    directory = plan.settings.delivery.spool
-    if place.left_behind() or directory is None:
-        return place.left_behind()
-    try:
-        from otelfork.delivery import claims
-    except ImportError:  # no POSIX locks: there is no spool
-        return False
-    return claims.left_behind(directory, place.service)
-
-
-def _spool(plan: Plan, complaints: Complaints) -> Writer | None:
-    """Return what writes to the spool; None where there is none, or cannot be one, which is said."""
-    delivery = plan.settings.delivery
-    if delivery.spool is None or not any(spoolable(make) for made in plan.exporters.values() for make in made):
-        return None
-    try:
-        # Not at the top: the room needs POSIX locks.
-        from otelfork.delivery.spool import Spool
-
-        spool = Spool(
-            delivery.spool,
-            plan.membership.service if plan.membership is not None else plan.service_name or "",
-            max_bytes=delivery.spool_bytes,
-            max_age=delivery.spool_age,
-            lost=lambda kind, reason, count: complaints.lost(NAMES.get(kind, "records"), reason, count),
-        )
-    except (ImportError, OSError) as error:
-        _logger.error("there is no spool (%s): what is not exported yet is lost with its process", error)
-        return None
-    return Writer(spool, delivery.spool_interval)
-
-
-def _look_after_the_spool(generation: Generation, writer: Writer) -> None:
-    """Let the exporter thread send what dead processes left, and show how much that was."""
-    outbox, spool = generation.outbox, writer.spool
-    if outbox is None:
-        return
-    meter = generation.meter_provider.get_meter(SCOPE)
-    figures.observe_spool(meter, lambda: spool.inherited, lambda: spool.repeated)
-    others = outbox.chores
-
-    def chores() -> None:
-        spool.adopt()
-        if others is not None:
-            others()
-
-    outbox.chores = chores
-    outbox.chores_due = 0.0  # what the dead left goes before what this process records
