@@ -91,7 +91,10 @@ class ASGIMiddleware:
         messages.server_send = send
         inner = messages.scope
         token: Any = self._attach(messages.context)
+        hook = self._hooks.server_request_hook
         try:
+            if hook is not None:  # here, for what is no Exception ends the request
+                call("server_request_hook", hook, messages.span, inner)
             await self.app(inner, messages.receive, messages.send)
         except GeneratorExit:
             # Thrown in by the garbage collector or a closing loop: this is no longer the context it came from.
@@ -102,11 +105,17 @@ class ASGIMiddleware:
             raise
         finally:
             if token is not None:
-                self._detach(token)
+                self._let_go(token)
             if not messages.ended:
                 messages.leave()
             inner.pop(MARK, None)  # a cycle less: nothing is left to the garbage collector
             exits.finish_request()
+
+    def _let_go(self, token: Any) -> None:
+        try:
+            self._detach(token)
+        except ValueError:  # the application has made another error of its GeneratorExit: see there
+            return
 
     def _guarded(self, scope: Scope) -> HttpMessages | WebsocketMessages | None:
         """Begin an exchange, or return None where there is none to record. The guard of the request's begin."""
@@ -115,9 +124,6 @@ class ASGIMiddleware:
         except Exception:
             once("a request could not be recorded", "asgi.begin")
             return None
-        hook = self._hooks.server_request_hook
-        if hook is not None and messages is not None:
-            call_within(messages.context, "server_request_hook", hook, messages.span, messages.scope)
         return messages
 
     def _begin(self, scope: Scope) -> HttpMessages | WebsocketMessages | None:

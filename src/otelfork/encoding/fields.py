@@ -55,7 +55,8 @@ class Made(dict[Any, bytes]):
 
     def __missing__(self, given: Hashable) -> bytes:
         fields = self._make(given)
-        if len(fields) <= LONGEST:
+        # Of much that was sent little may be left: what it was made of is held, too.
+        if len(fields) <= LONGEST and len(str(given)) <= LONGEST:
             keep(self, given, fields)
         return fields
 

@@ -1,7 +1,12 @@
-"""What a request span has from the moment on that somebody touches it, and how its parent is packed."""
+"""What a request span has from the moment on that somebody touches it, and how its parent is packed.
+
+Private names of the SDK: see `otelfork.lane`.
+"""
+# ruff: noqa: SLF001 - see above
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any, final
 
@@ -23,6 +28,13 @@ class Inner:
         self.attributes: BoundedAttributes | None = None
         self.events: Any = None
         self.links: Any = None
+
+    def ended(self, attributes: Mapping[str, Any]) -> None:
+        """Add the attributes of the end, where another thread has made the others in that very moment and did not know these."""
+        with self.lock:
+            if self.attributes is not None:
+                self.attributes._dict.update(attributes)
+                self.attributes._immutable = True
 
 
 def packed_parent(parent: SpanContext, encoder: Encoder) -> tuple[bytes, bytes]:

@@ -211,6 +211,8 @@ class RequestSpan(_Base):  # type: ignore[misc]
             if ending.status is not None:
                 self.__dict__["_status"] = ending.status
             self._end_time = end_time
+            if self._inner is not None:
+                self._inner.ended(ending.attributes)
             self._put(self)
             return
         if self._name == self._what.name != ending.name:
@@ -219,7 +221,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
         if ending.marks is not None:
             self.add_event(ending.marks[0], timestamp=self._start_time)
             self.add_event(ending.marks[1], timestamp=end_time)
-        if ending.status is not None:
+        if ending.status is not None and self._status.status_code is not trace.StatusCode.ERROR:
             self.set_status(ending.status)
         self.end(end_time)
 
@@ -243,7 +245,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     def weight(self) -> int:
         """Return about how many bytes it takes in memory; 0 where it has to be weighed like any span."""
         sketch = self._sketch
-        if self.__dict__ or type(sketch[-1]) is dict:  # somebody has touched it, or headers were captured
+        if self._inner is not None or type(sketch[-1]) is dict:  # somebody has touched it, or headers were captured
             return 0
         return _EMPTY + sum([len(part) for part in sketch if type(part) is str])
 

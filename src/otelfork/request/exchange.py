@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
 from otelfork.request.capturing import capture
@@ -22,6 +22,7 @@ from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of,
 from otelfork.request.origin import RECORDED, recorded, with_sender
 from otelfork.request.propagation import SPAN_KEY
 from otelfork.request.rest import Rest
+from otelfork.request.routes import outer
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
@@ -89,10 +90,11 @@ class Exchange:
         self.status: int | None = None
         self.finished_at: int | None = None
         self._rest: Rest | None = None
+        self._row = 0
         self._started_wall = wall = time_ns()
         self._started = perf_counter_ns()
         span: Any = None
-        if kind.simple and general is None:
+        if kind.simple and general is None and (sketch[6] is None or len(sketch[6]) <= MOST_CAPTURED):
             span = plan.lane.begin(kind, sketch, sender, wall)
         if span is None:
             self._begin_generally(sender, *(general or _NOT_GENERAL))
@@ -100,7 +102,6 @@ class Exchange:
             self.span: Any = span
             path = sketch[0]
             self.context: Context = Context({RECORDED: (kind.sent_method, path, self.carriers), SPAN_KEY: span})
-            self._row = 0
             if plan.board is not None:
                 parent = b"" if sender is None else sender[17:25]
                 text = kind.row + (path.encode() if path.isascii() else utf8(path))
@@ -128,9 +129,7 @@ class Exchange:
             )
         else:
             self.span = plan.lane.start(kind, sketch, parent, seen if seen.is_valid else None, wall)
-        rest.lean = hasattr(self.span, "trace_bytes")
         self.context = recorded(kind.sent_method, sketch[0], self.carriers, self.span, parent)
-        self._row = 0
         if plan.board is not None:
             trace_id, span_id, flags = ids_of(self.span)
             parent_id = seen.span_id.to_bytes(8, "big")
@@ -225,6 +224,8 @@ class Exchange:
 
     def _end_generally(self, elapsed: int, end: int) -> None:
         rest, plan, kind = self._more(), self._plan, self._kind
+        if rest.inherited():  # the parent records it
+            return
         try:
             if plan.board is not None:
                 plan.board.end(self._row)
@@ -236,15 +237,14 @@ class Exchange:
                 self._find_out_route(self.status)
             ending = kind.ending(self.status, rest.error_type, self.route)
             self._describe(rest, ending, end)
+            ids = ids_of(self.span)
             received, sent = (None, None) if kind.websocket else (self.received, 0 if ending.bodiless else self.sent)
             if ending.note is None:
                 plan.instruments.record(ending.key, elapsed / 1e9, received, sent, self.context)
             else:
-                ending.note((elapsed / 1e9, received, sent, end, *ids_of(self.span)))
+                ending.note((elapsed / 1e9, received, sent, end, *ids))
             if ending.measure is not None:
-                ending.measure(
-                    text(self._sketch[0]), (elapsed / 1e9, None, None, end, *ids_of(self.span)), self.context
-                )
+                ending.measure(text(self._sketch[0]), (elapsed / 1e9, None, None, end, *ids), self.context)
             old = plan.instruments.old
             if old is not None:
                 found = {**plan.instruments.attributes(ending.key), **kind.server()}
@@ -282,16 +282,19 @@ class Exchange:
             if ending.marks is not None:
                 for mark, when in zip(ending.marks, (self._started_wall, end), strict=True):
                     span.add_event(mark, timestamp=when)
-            if rest.failed is not None:
-                span.set_status(Status(StatusCode.ERROR, rest.failed))
-            elif ending.status is not None:
-                span.set_status(ending.status)
+            status = rest.status(span, ending.status)
+            if status is not None:
+                span.set_status(status)
 
     def _find_out_route(self, status: int | None) -> str | None:
         carriers, find = self.carriers, self._plan.find_route
-        route = find(carriers[-1], status) if carriers else None
-        if route is None and len(carriers) > 1:
-            route = next((found for each in carriers[-2::-1] if (found := find(each, status)) is not None), None)
+        try:
+            route = find(carriers[-1], status) if carriers else None
+            if route is None and len(carriers) > 1:
+                route = outer(find, carriers, status)
+        except Exception:  # what the application left there is no reason to lose the request
+            once("the route of a request could not be found", "route")
+            return None
         if route is not None:
             self.route = route = text(route)
         return route

@@ -6,7 +6,7 @@ is exported, on the exporter's thread. Nothing here is the request's own, and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias, final
 
 from opentelemetry.trace import Span, Status, StatusCode
@@ -19,11 +19,13 @@ from otelfork.request.addresses import resolve
 from otelfork.request.facts import Forwarding, Request, port_number, text
 from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
+from otelfork.request.routes import FindRoute
 from otelfork.settings.http import HttpSettings
 
 _End: TypeAlias = "tuple[int | None, str | None, str | None]"
-FindRoute: TypeAlias = "Callable[[Mapping[str, Any], int | None], str | None]"
 _ERROR = Status(StatusCode.ERROR)
+LONGEST_KEY = 2048
+"""Kinds with longer keys are made for one request: a header may have many thousand characters."""
 _NO_FORWARDING = Forwarding()
 _NOBODY = Request("", "", "", "", "", "", "", "", None, "", None, None)
 
@@ -98,7 +100,8 @@ class Kind:
         """Make the kind of a request."""
         settings = plan.settings
         self.plan = plan
-        self._first = first
+        # Without what a sketch has: kinds are kept, and clients may send much.
+        self._first = first._replace(path="", query="", user_agent="", headers=None)
         self._addresses = addresses = resolve(first, settings)
         self.sent_method = first.method
         self.method = method = attributes.method_name(first.method, settings)
@@ -243,7 +246,8 @@ class Plan:
     def kind(self, key: object, request: Request) -> Kind:
         """Return the kind of a request whose key was not seen yet. A full cache begins anew: keys hold what clients send."""
         made = Kind(self, request)
-        keep(self.kinds, key, made)
+        if len(repr(key)) <= LONGEST_KEY:
+            keep(self.kinds, key, made)
         return made
 
     def finished(self, found: Mapping[str, Any]) -> dict[str, Any]:

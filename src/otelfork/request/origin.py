@@ -153,7 +153,7 @@ def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:
     """Return the context to start in: what was sent, or a span of this process that runs around the request."""
     current = contexts.get_current()
     around = trace.get_current_span(current) if current else None
-    if around is None or not _is_running(around):
+    if around is None or not _is_running(around, left=_is_left(current)):
         return propagation.received(carrier, BASE, getter)
     found = propagate.extract(carrier, contexts.set_value(RECORDED, True, current), getter)
     if trace.get_current_span(found).get_span_context().trace_id == around.get_span_context().trace_id:
@@ -162,9 +162,18 @@ def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:
     return found
 
 
-def _is_running(span: trace.Span) -> bool:
-    """Tell a span that runs around this request from one that another request left on this thread, ended long ago."""
+def _is_left(context: Context) -> bool:
+    """Tell the context of a request that is over: servers read a connection's next request in what its last one left."""
+    around = context.get(RECORDED)
+    return isinstance(around, tuple) and not around[2]
+
+
+def _is_running(span: trace.Span, *, left: bool) -> bool:
+    """Tell a span that runs around this request from one that another request left on this thread, ended long ago.
+
+    A span that is not sampled does not say whether it has ended: in a context that is left (see `_is_left`) it has.
+    """
     if span.is_recording():
         return True
     seen = span.get_span_context()
-    return isinstance(span, NonRecordingSpan) and seen.is_valid and not seen.is_remote
+    return not left and isinstance(span, NonRecordingSpan) and seen.is_valid and not seen.is_remote

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, final
+
+from opentelemetry.trace import Status, StatusCode
 
 from otelfork import exits
 from otelfork.request.facts import text
@@ -20,23 +23,33 @@ class Rest:
         failed: what the span's status says of it.
         extra: attributes that are set at the end.
         renamed: whether the user has named the span.
-        lean: whether the span is the lane's.
     """
 
-    __slots__ = ("error_type", "extra", "failed", "lean", "renamed")
+    __slots__ = ("_pid", "error_type", "extra", "failed", "renamed")
 
     def __init__(self) -> None:
         self.error_type: str | None = None
         self.failed: str | None = None
         self.extra: dict[str, Any] | None = None
         self.renamed = False
-        self.lean = True
+        self._pid = os.getpid()
 
     def fail(self, error: BaseException) -> None:
         """Note an exception."""
         cause = exits.cause() if isinstance(error, SystemExit) else None
         self.error_type = cause or _qualified_name(type(error))
         self.failed = f"{self.error_type}: {_message(error)}" if cause is None else _CAUSES.get(cause, cause)
+
+    def inherited(self) -> bool:
+        """Tell whether this process was forked inside the request: then its parent records it, and instruments follow the fork."""
+        return self._pid != os.getpid()
+
+    def status(self, span: Any, ending: Status | None) -> Status | None:
+        """Return the status to set at the end, None for none: what the application itself said of a failure is kept."""
+        if self.failed is not None:
+            return Status(StatusCode.ERROR, self.failed)
+        said = getattr(getattr(span, "status", None), "status_code", None)
+        return None if said is StatusCode.ERROR else ending
 
     def note(self, found: Mapping[str, Any]) -> None:
         """Keep attributes."""

@@ -7,8 +7,8 @@ Frameworks are recognised by what they leave behind and never imported here; tho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 DJANGO = "otelfork.django"
 """Key under which `frameworks` marks what Django handles, with a function that finds the route."""
@@ -16,6 +16,20 @@ DJANGO = "otelfork.django"
 _BOTTLE_MOUNT = "<:re:.*>"
 _CATCH_ALL = "/{path}"
 """How Starlette's `path_format` of a mount ends."""
+
+
+FindRoute: TypeAlias = "Callable[[Mapping[str, Any], int | None], str | None]"
+
+
+def outer(find: FindRoute, carriers: Sequence[Mapping[str, Any]], status: int | None) -> str | None:
+    """Return the route of the innermost environ or scope that has one, the last one left out; None where none has.
+
+    Args:
+        find: `of_environ` or `of_scope`.
+        carriers: the environs or scopes of a request, the innermost last.
+        status: of the response.
+    """
+    return next((found for each in carriers[-2::-1] if (found := find(each, status)) is not None), None)
 
 
 def of_environ(environ: Mapping[str, Any], status: int | None) -> str | None:

@@ -65,10 +65,10 @@ class WSGIMiddleware:
         hooks = self._hooks
         response.server = start_response
         response.hooks = hooks
-        if hooks.request_hook is not None:
-            call_within(response.context, "request_hook", hooks.request_hook, response.span, environ)
         token = self._attach(response.context)
         try:
+            if hooks.request_hook is not None:  # here, for what is no Exception ends the request
+                call("request_hook", hooks.request_hook, response.span, environ)
             result = self.app(environ, response.start)
         except BaseException as error:
             response.fail(error)
