@@ -17,6 +17,7 @@ from tests.unit.test_lane_wiring import exporting
 
 from otelfork import OtelMiddleware, forks
 from otelfork.encoding.encoder import Encoder
+from otelfork.lane.inner import Inner
 from otelfork.request import hooks
 
 
@@ -206,6 +207,13 @@ def test_a_span_touched_in_the_moment_of_its_end_has_the_attributes_of_both() ->
         attributes["http.response.status_code"],
         b"http.response.status_code" in packed,
     )
+
+
+def test_a_spans_lock_is_what_gevent_has_put_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patched after our import, as gunicorn's gevent worker does: a lock of threads would stop all greenlets of the thread."""
+    patched = object()
+    monkeypatch.setattr(threading, "Lock", lambda: patched)
+    assert patched is Inner().lock
 
 
 def test_what_clients_send_is_not_held_by_caches() -> None:

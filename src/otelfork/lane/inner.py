@@ -6,8 +6,8 @@ Private names of the SDK: see `otelfork.lane`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from threading import Lock
 from typing import Any, final
 
 from opentelemetry.attributes import BoundedAttributes
@@ -24,7 +24,8 @@ class Inner:
     __slots__ = ("attributes", "events", "links", "lock")
 
     def __init__(self) -> None:
-        self.lock = Lock()
+        # By this name: what gevent puts there later lets other greenlets run.
+        self.lock = threading.Lock()
         self.attributes: BoundedAttributes | None = None
         self.events: Any = None
         self.links: Any = None
