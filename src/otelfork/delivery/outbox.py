@@ -28,8 +28,9 @@ _T = TypeVar("_T")
 
 _logger = logging.getLogger("otelfork")
 CHORES_SECONDS = 1.0
-_PATIENCE = 0.25
-"""Of a flush's time: so long it waits for the try that is under way, before that is broken off."""
+_PATIENCE = 0.5
+"""Of a flush's time: so long it waits for the try that is under way, before that is broken off. A collector that takes a second
+is slow, and no reason to send twice; what is left is enough for the others, side by side."""
 _WAKE = object()
 _STOP = object()
 
