@@ -191,7 +191,9 @@ class Pair:
                 if getattr(span, "name", None) == "GET" != new_name:
                     span.update_name(new_name)
                 span.set_attributes(attributes)
-                if code is not StatusCode.UNSET:
+                # The application's own word about its error is kept.
+                told = getattr(getattr(span, "status", None), "status_code", None)
+                if code is not StatusCode.UNSET and told is not StatusCode.ERROR:
                     span.set_status(Status(code))
                 span.end(end)
             return
