@@ -118,7 +118,10 @@ class Encoder:
                 self._refuse(error)
                 continue
             bodies += (wire.SCOPE_SPANS_SPANS, wire.varint(len(body)), body)
-        return b"".join([self._resource_spans(resource, scopes) for resource, scopes in groups.items()])
+        packed: list[bytes] = []
+        for resource, scopes in groups.items():
+            self._add_resource_spans(resource, scopes, packed)
+        return b"".join(packed)
 
     def span(self, span: Any) -> bytes:
         """Return the body of an OTLP `Span`."""
@@ -243,14 +246,20 @@ class Encoder:
             return b""
         return b"".join([self._attribute(tag, key, value) for key, value in attributes.items()])
 
-    def _resource_spans(self, resource: Any, scopes: Group) -> bytes:
-        packed = [_known(self._resources, resource, self._resource)]
+    def _add_resource_spans(self, resource: Any, scopes: Group, packed: list[bytes]) -> None:
+        """Add a `ResourceSpans` in pieces: put together they are many pages of memory, which is joined once and not five times."""
+        own = _known(self._resources, resource, self._resource)
+        schema = wire.string(wire.RESOURCE_SPANS_SCHEMA_URL, resource.schema_url)
+        length = len(own) + len(schema)
+        inner = [own]
         for scope, bodies in scopes.items():
             head = _known(self._scopes, scope, self._scope)
-            schema = wire.string(wire.SCOPE_SPANS_SCHEMA_URL, scope.schema_url) if scope else b""
-            packed.append(wire.message(wire.RESOURCE_SPANS_SCOPE_SPANS, b"".join([head, *bodies, schema])))
-        packed.append(wire.string(wire.RESOURCE_SPANS_SCHEMA_URL, resource.schema_url))
-        return wire.message(wire.RESOURCE_SPANS, b"".join(packed))
+            end = wire.string(wire.SCOPE_SPANS_SCHEMA_URL, scope.schema_url) if scope else b""
+            within = len(head) + sum(map(len, bodies)) + len(end)
+            start = wire.RESOURCE_SPANS_SCOPE_SPANS + wire.varint(within)
+            length += len(start) + within
+            inner += (start, head, *bodies, end)
+        packed += (wire.RESOURCE_SPANS + wire.varint(length), *inner, schema)
 
     def _resource(self, resource: Any) -> bytes:
         return wire.message(wire.RESOURCE_SPANS_RESOURCE, self._pairs(wire.RESOURCE_ATTRIBUTES, resource.attributes))
