@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.processes import ERRORS, ROOT
+
 PATIENCE = 60.0
 
 
@@ -93,7 +94,8 @@ def measure(seconds: float, rate: float, *, spool: bool) -> dict[str, Any]:
         command = [sys.executable, "-m", "benchmarks.outage", "--serve", str(seconds + 2 * calm), "--rate", str(rate)]
         told: list[dict[str, Any]] = []
         largest = 0
-        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        options: dict[str, Any] = {"cwd": ROOT, "env": environment, "stdout": subprocess.PIPE, "stderr": ERRORS}
+        with subprocess.Popen(command, text=True, **options) as child:
             begun = time.monotonic()
             for figures in _lines(child):
                 at = time.monotonic() - begun

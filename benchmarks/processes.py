@@ -20,6 +20,8 @@ from typing_extensions import Self
 from benchmarks.variants import environment
 
 ROOT = Path(__file__).resolve().parent.parent
+ERRORS = None if os.environ.get("BENCH_VERBOSE") else subprocess.DEVNULL
+"""Where standard error of the processes that are measured goes: start-up lines and warnings are not figures."""
 
 
 class Started:
@@ -80,7 +82,7 @@ class Child(Started):
             {**environment(sink.endpoint), **env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if os.environ.get("BENCH_VERBOSE") else subprocess.DEVNULL,
+            stderr=ERRORS,
         )
         self._reply()
 
@@ -118,7 +120,7 @@ class Server(Started):
             command,
             {**environment(sink.endpoint), **quick},
             stdout=subprocess.DEVNULL,
-            stderr=None if os.environ.get("BENCH_VERBOSE") else subprocess.DEVNULL,
+            stderr=ERRORS,
         )
         self._wait()
 

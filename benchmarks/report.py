@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import prototype
 from benchmarks.figures import Figure, Samples, quartiles
 from benchmarks.variants import VARIANTS
 
@@ -21,13 +22,24 @@ _PACKAGES = (
     "otelfork", "opentelemetry-sdk", "opentelemetry-instrumentation-wsgi", "opentelemetry-instrumentation-asgi",
     "prometheus-client", "protobuf", "gunicorn", "uvicorn", "ddtrace", "logfire", "sentry-sdk",
 )  # fmt: skip
-_PROTOTYPE = {("wsgi", "traceparent"): "6.1-6.5", ("asgi", "traceparent"): "8.0"}
-"""Of the throw-away prototype that lacked scoreboard, fork check, redaction, route lookup and body sizes."""
 
 
 def show(figures: Sequence[Figure], samples: Samples, starts: Mapping[str, Sequence[float]], console: Console) -> None:
     """Print what was measured."""
     _show_costs(samples, console)
+    beside = prototype.table(samples, {variant.name: variant.label for variant in VARIANTS.values()})
+    if beside.row_count:
+        console.print(beside)
+    _show_figures(figures, console)
+    if starts:
+        table = Table("start-up", "median", "quartiles", title_justify="left")
+        for name, values in starts.items():
+            low, high = quartiles(values)
+            table.add_row(name, f"{statistics.median(values):.2f}", f"{low:.2f}-{high:.2f}")
+        console.print(table)
+
+
+def _show_figures(figures: Sequence[Figure], console: Console) -> None:
     table = Table(title="otelfork beside a peer (ratios within one round)", title_justify="left")
     for name in ("", "beside", "otelfork", "peer", "ratio", "quartiles", "target", ""):
         table.add_column(name, justify="left" if name in {"", "beside"} else "right")
@@ -45,18 +57,13 @@ def show(figures: Sequence[Figure], samples: Samples, starts: Mapping[str, Seque
             f"[{colour}]{figure.verdict}[/]" if colour else "",
         )
         group = figure.group
-    console.print(table)
-    if starts:
-        table = Table("start-up", "median", "quartiles", title_justify="left")
-        for name, values in starts.items():
-            low, high = quartiles(values)
-            table.add_row(name, f"{statistics.median(values):.2f}", f"{low:.2f}-{high:.2f}")
+    if figures:
         console.print(table)
 
 
 def _show_costs(samples: Samples, console: Console) -> None:
     table = Table(title="CPU microseconds a request, over the bare application", title_justify="left")
-    for name in ("measure", "interface", "requests", "variant", "median", "quartiles", "prototype"):
+    for name in ("measure", "interface", "requests", "variant", "median", "quartiles"):
         table.add_column(name, justify="right" if name in {"median", "quartiles"} else "left")
     for (measure, interface, phase, variant), values in samples.items():
         bare = samples.get((measure, interface, phase, "bare"))
@@ -64,11 +71,8 @@ def _show_costs(samples: Samples, console: Console) -> None:
             continue
         over = [value - without for value, without in zip(values, bare, strict=True)]
         low, high = quartiles(over)
-        prototype = _PROTOTYPE.get((interface, phase), "") if (measure, variant) == ("process", "otelfork") else ""
         label = VARIANTS[variant].label
-        table.add_row(
-            measure, interface, phase, label, f"{statistics.median(over):.1f}", f"{low:.1f}-{high:.1f}", prototype
-        )
+        table.add_row(measure, interface, phase, label, f"{statistics.median(over):.1f}", f"{low:.1f}-{high:.1f}")
     if table.row_count:
         console.print(table)
 

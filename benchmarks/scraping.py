@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.processes import ROOT
+from benchmarks.processes import ERRORS, ROOT
 
 WORKERS = (4, 64)
 SERIES = 200
@@ -69,7 +69,7 @@ def _scrapes(workers: int, accept: str, count: int) -> list[float]:
             "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
             "OTELFORK_RUN_DIR": directory,
         }
-        server = subprocess.Popen([sys.executable, "-c", _WORKERS, str(workers)], cwd=ROOT, env=env)
+        server = subprocess.Popen([sys.executable, "-c", _WORKERS, str(workers)], cwd=ROOT, env=env, stderr=ERRORS)
         try:
             _wait_for(port, workers)
             return [_timed(port, accept) for _ in range(count)]

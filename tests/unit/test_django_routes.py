@@ -112,7 +112,7 @@ def django() -> Iterator[None]:
     from django.test import override_settings
     from django.urls import path
 
-    for name, route in ((ROOT, "root/<int:item>"), (TENANT, "tenant/<int:item>")):
+    for name, route in ((ROOT, "top/<int:item>"), (TENANT, "tenant/<int:item>")):
         urls = types.ModuleType(name)
         urls.urlpatterns = [path(route, lambda request, item: HttpResponse(str(item)))]  # type: ignore[attr-defined]
         sys.modules[name] = urls
@@ -149,14 +149,14 @@ interfaces = pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 @pytest.mark.parametrize(
     ("middleware", "path", "name"),
     [
-        ("", "/root/1", "GET /root/<int:item>"),
+        ("", "/top/1", "GET /top/<int:item>"),
         ("", "/tenant/1", "GET"),
         ("switching", "/tenant/1", "GET /tenant/<int:item>"),
-        ("switching", "/root/1", "GET"),
+        ("switching", "/top/1", "GET"),
         ("switching_in_a_thread", "/tenant/1", "GET /tenant/<int:item>"),
         ("switching_back", "/tenant/1", "GET /tenant/<int:item>"),
         ("stripping", "/acme/tenant/1", "GET /tenant/<int:item>"),
-        ("answering_itself", "/root/1", "GET"),
+        ("answering_itself", "/top/1", "GET"),
     ],
 )
 @interfaces
@@ -179,5 +179,5 @@ def test_requests_stay_django_s_own() -> None:
 
     handler = get_wsgi_application()
     Recording().wsgi(handler)
-    request = handler.request_class(environ(PATH_INFO="/root/1"))
-    assert (WSGIRequest, "/root/1") == (type(request), pickle.loads(pickle.dumps(request)).path)
+    request = handler.request_class(environ(PATH_INFO="/top/1"))
+    assert (WSGIRequest, "/top/1") == (type(request), pickle.loads(pickle.dumps(request)).path)
