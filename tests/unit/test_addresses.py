@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otelfork.request.addresses import Addresses, resolve, split_host
+from otelfork.request.addresses import Addresses, client_address, resolve, split_host
 from otelfork.request.facts import Forwarding, Request
 from otelfork.settings.http import HttpSettings
 
@@ -117,3 +117,25 @@ def test_no_header_raises(forwarding: Forwarding, host: str, peer: str, proxies:
     found = resolve(request, HttpSettings.load(trusted_proxies=proxies))
     assert found.scheme in {"http", "https", "ws", "wss"}
     assert found.server_port is None or 0 < found.server_port < 65536
+
+
+NODES = st.sampled_from(
+    ["unknown", "_hidden", " 192.0.2.1 ", "192.0.2.2:80", '"[2001:db8::1]:5"', "::2", "", "10.0.0.9", "a b"]
+)
+
+
+@given(
+    forwarding=st.builds(
+        Forwarding,
+        st.sampled_from(["", "for=192.0.2.60;host=a", "host=a, for=unknown", "junk"]) | st.text(max_size=3),
+        st.lists(NODES, max_size=40).map(",".join) | st.text(max_size=3),
+        st.sampled_from(["", "https"]),
+    ),
+    peer=st.sampled_from(["", "10.0.0.2", "::1", "nonsense"]),
+    proxies=st.sampled_from(["all", "none", "10.0.0.0/8", "unix,::1"]),
+)
+def test_the_client_alone_is_the_one_of_all_ends(forwarding: Forwarding, peer: str, proxies: str) -> None:
+    """Who asks for the client only is told what `resolve` tells."""
+    settings = HttpSettings.load(trusted_proxies=proxies)
+    expected = resolve(Request(**{**PLAIN, "peer": peer, "forwarding": forwarding}), settings).client
+    assert expected == client_address(peer, forwarding.forwarded, forwarding.for_, settings)

@@ -226,5 +226,6 @@ def test_what_clients_send_is_not_held_by_caches() -> None:
         call_wsgi(served, environ(HTTP_FORWARDED=many, HTTP_X_FORWARDED_FOR="unknown," + many))
         forks.flush(5)
         plan = served._plan
-        held = [plan.kinds.keys(), [kind._first for kind in plan.kinds.values()], plan.ends, plan.paths, plan.queries]
+        own = plan.packing
+        held = [plan.kinds.keys(), [kind._first for kind in plan.kinds.values()], own.clients, own.paths, own.queries]
     assert [] == [each for each in held if many in repr(each)]

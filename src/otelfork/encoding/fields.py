@@ -21,7 +21,7 @@ class Values(dict[Any, bytes]):
 
     def __init__(self, key: str) -> None:
         super().__init__()
-        self._key = wire.string(wire.KEY, key) + wire.VALUE
+        self._key = wire.key_start(key)
         # A field shorter than 128 bytes has lengths of one byte: two of the field, two of its string, and the key.
         self._room = 0x7F - 3 - len(self._key)
 
@@ -40,23 +40,46 @@ class Values(dict[Any, bytes]):
 
 
 @final
+class Heads(dict[int, bytes]):
+    """What stands before the strings of one key's attributes, by their length in bytes, each packed when first asked for."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = wire.key_start(key)
+
+    def __missing__(self, length: int) -> bytes:
+        head = wire.string_head(self._key, length)
+        keep(self, length, head)
+        return head
+
+    def field(self, value: str) -> bytes:
+        """Return the field of an attribute."""
+        packed = wire.text(value)
+        return self[len(packed)] + packed
+
+
+@final
 class Made(dict[Any, bytes]):
     """Fields by what they are made of, each packed when it is first asked for.
 
     Args:
         make: returns the fields of one thing, which is a string, bytes or a tuple of them.
+        longest: longer fields, and those made of longer things, are not kept.
     """
 
-    __slots__ = ("_make",)
+    __slots__ = ("_longest", "_make")
 
-    def __init__(self, make: Callable[[Any], bytes]) -> None:
+    def __init__(self, make: Callable[[Any], bytes], *, longest: int = LONGEST) -> None:
         super().__init__()
         self._make = make
+        self._longest = longest
 
     def __missing__(self, given: Hashable) -> bytes:
         fields = self._make(given)
         # Of much that was sent little may be left: what it was made of is held, too.
-        if len(fields) <= LONGEST and len(str(given)) <= LONGEST:
+        if len(fields) <= self._longest and len(str(given)) <= self._longest:
             keep(self, given, fields)
         return fields
 

@@ -31,6 +31,9 @@ def varint(number: int) -> bytes:
     """Return a number from 0 to 2**64 - 1 as a varint."""
     if number < _SHORT:
         return VARINTS[number]
+    if number < 1 << 21:
+        low, middle = number & 0x7F | 0x80, number >> 7
+        return bytes((low, middle) if middle < 0x80 else (low, middle & 0x7F | 0x80, middle >> 7))
     written = bytearray()
     while number > 0x7F:
         written.append(number & 0x7F | 0x80)
@@ -168,6 +171,18 @@ def short_field(key: bytes, value: bytes) -> bytes:
     """
     length = len(value)
     return b"".join((SPAN_ATTRIBUTES, VARINTS[len(key) + 1 + length], key, VARINTS[length], value))
+
+
+def key_start(key: str) -> bytes:
+    """Return the key of a KeyValue and the tag of its value."""
+    return string(KEY, key) + VALUE
+
+
+def string_head(start: bytes, length: int) -> bytes:
+    """Return what stands before a string of so many bytes in the field of a span's attribute; `start` is `key_start`."""
+    value = _STRING_VALUE + varint(length)
+    within = start + varint(len(value) + length) + value
+    return SPAN_ATTRIBUTES + varint(len(within) + length) + within
 
 
 def key_value(key: str, value: Any) -> bytes:

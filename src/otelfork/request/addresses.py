@@ -62,6 +62,17 @@ def resolve(request: Request, settings: HttpSettings) -> Addresses:
     return Addresses(scheme, server, server_port, hop.for_ or request.peer)
 
 
+def client_address(peer: str, forwarded: str, forwarded_for: str, settings: HttpSettings) -> str:
+    """Return the client that `resolve` finds: nothing else that was sent has a part in it."""
+    if not (forwarded or forwarded_for) or not _trusted(peer, settings):
+        return peer
+    if forwarded or settings.trust is not None:
+        return _first_hop(Forwarding(forwarded, forwarded_for), settings.trust).for_ or peer
+    # As `_believed` has it, with the nodes alone: there are as many clients as there are people.
+    nodes = map(_node, forwarded_for.split(",")[-_MOST_HOPS:])
+    return next(filter(None, nodes), peer)
+
+
 @lru_cache(maxsize=256)
 def split_host(host: str) -> tuple[str, int | None]:
     """Return name and port of a `Host` value; ("", None) if it is none. Brackets and userinfo are taken off."""

@@ -79,10 +79,10 @@ def own(request: Request, addresses: Addresses, settings: HttpSettings) -> Attri
     if request.query:
         found[semconv.URL_QUERY] = query(request.query, settings)
     found.update(ends(addresses, request.peer))
-    if request.peer and request.peer_port is not None:
-        found[semconv.NETWORK_PEER_PORT] = request.peer_port
     if request.user_agent:
         found[semconv.USER_AGENT_ORIGINAL] = text(request.user_agent)
+    if request.peer and request.peer_port is not None:
+        found[semconv.NETWORK_PEER_PORT] = request.peer_port
     if request.headers:
         for name, values in request.headers.items():
             found[semconv.REQUEST_HEADER + name] = tuple(values)

@@ -7,7 +7,6 @@ where they are wanted. It knows nothing of spans.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from otelfork.request.instruments import Instruments
@@ -75,7 +74,6 @@ def text(value: str) -> str:
         return value
 
 
-@lru_cache(maxsize=1024)
 def port_number(value: object) -> int | None:
     """Return a port as a server gives it, a number or its digits; None for anything else."""
     number = str(value)

@@ -13,12 +13,13 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otelfork import semconv
 from otelfork.encoding.encoder import Encoder
-from otelfork.encoding.fields import Made, keep
+from otelfork.encoding.fields import keep
 from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
-from otelfork.request.facts import Forwarding, Request, port_number, text
+from otelfork.request.facts import Forwarding, Request, port_number
 from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
+from otelfork.request.packing import Packing
 from otelfork.request.routes import FindRoute
 from otelfork.settings.http import HttpSettings
 
@@ -27,7 +28,7 @@ _ERROR = Status(StatusCode.ERROR)
 LONGEST_KEY = 2048
 """Kinds with longer keys are made for one request: a header may have many thousand characters."""
 _NO_FORWARDING = Forwarding()
-_NOBODY = Request("", "", "", "", "", "", "", "", None, "", None, None)
+_join = b"".join
 
 
 Sketch: TypeAlias = "tuple[str, str, str, str, str | int | None, str, Mapping[str, Any] | None]"
@@ -178,14 +179,19 @@ class Kind:
         path, query, agent, peer, port, forwarded_for, headers = sketch
         if headers or plan.mapped:
             return encoder.joined(self.attributes(sketch))
-        return b"".join((
+        own = plan.packing
+        if path.isascii():
+            head, sent = own.path_heads[len(path)], path.encode()
+        else:
+            head, sent = b"", own.paths[path]
+        return _join((
             self._packed or self._pack(encoder),
-            plan.paths[path],
-            plan.queries[query] if query else b"",
-            plan.ends[peer, forwarded_for, self._forwarded],
-            plan.ports[port] if peer and port is not None else b"",
-            plan.agents[agent] if agent else b"",
-            b"" if plan.names is None else plan.targets[path],
+            head,
+            sent,
+            own.queries[query] if query else b"",
+            own.clients[agent, peer, forwarded_for, self._forwarded],
+            own.ports[port] if peer and port is not None else b"",
+            b"" if plan.names is None else own.targets[path],
         ))  # fmt: skip
 
     def _pack(self, encoder: Encoder) -> bytes:
@@ -209,11 +215,12 @@ class Plan:
         simple: whether requests can be recorded the short way.
         mapped: whether other names are added to the attributes.
         names: the second set of names of this process's requests.
+        packing: for the encoder.
     """
 
     __slots__ = (
-        "agents", "answers", "board", "encoder", "endings", "ends", "find_route", "instruments", "kinds", "lane", "mapped", "names",
-        "paths", "plain_responses", "ports", "queries", "search_excluded", "settings", "simple", "targets", "trusts_all",
+        "answers", "board", "endings", "find_route", "instruments", "kinds", "lane", "mapped", "names", "packing",
+        "plain_responses", "search_excluded", "settings", "simple", "trusts_all",
     )  # fmt: skip
 
     def __init__(
@@ -235,13 +242,7 @@ class Plan:
         self.search_excluded = None if settings.excluded is None else settings.excluded.search
         self.kinds: dict[Any, Kind] = {}
         self.endings: dict[Any, dict[_End, Ending]] = {}
-        self.encoder = encoder = Encoder()
-        self.paths = Made(lambda path: encoder.attribute(semconv.URL_PATH, text(path)))
-        self.targets = Made(self._pack_target)
-        self.queries = Made(lambda query: encoder.attribute(semconv.URL_QUERY, attributes.query(query, settings)))
-        self.agents = Made(lambda agent: encoder.attribute(semconv.USER_AGENT_ORIGINAL, text(agent)))
-        self.ends = Made(self._pack_ends)
-        self.ports = Made(self._pack_port)
+        self.packing = Packing(settings, self.names)
 
     def kind(self, key: object, request: Request) -> Kind:
         """Return the kind of a request whose key was not seen yet. A full cache begins anew: keys hold what clients send."""
@@ -255,21 +256,6 @@ class Plan:
         mapped = attributes.finished(dict(found), self.settings)
         # The names before 1.21 are among ours, and say the target with its query.
         return dict(mapped) if self.names is None or self.mapped else self.names.named(mapped)
-
-    def _pack_target(self, path: str) -> bytes:
-        path_alone = {semconv.URL_PATH: text(path)}
-        named = path_alone if self.names is None else self.names.named(path_alone)
-        return self.encoder.joined({key: value for key, value in named.items() if key not in path_alone})
-
-    def _pack_port(self, given: object) -> bytes:
-        port = port_number(given)
-        return b"" if port is None else self.encoder.attribute(semconv.NETWORK_PEER_PORT, port)
-
-    def _pack_ends(self, given: tuple[str, str, str]) -> bytes:
-        peer, forwarded_for, forwarded = given
-        forwarding = Forwarding(forwarded, forwarded_for) if forwarded or forwarded_for else None
-        found = attributes.ends(resolve(_NOBODY._replace(peer=peer, forwarding=forwarding), self.settings), peer)
-        return b"".join([self.encoder.attribute(key, value) for key, value in found.items()])
 
 
 def bodiless(status: int | None) -> bool:
