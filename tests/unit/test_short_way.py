@@ -1,7 +1,8 @@
-"""The short way of a request is the long one: what is exported and measured is the same, field by field."""
+"""The short way of a request is the long one: what is exported is the same, field by field, over WSGI and over ASGI."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from opentelemetry import baggage, trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from tests.unit.recording import call_wsgi, environ
+from tests.unit.recording import REQUEST, call_asgi, call_wsgi, environ, scope
+from tests.unit.test_lane import CALLS
 from tests.unit.test_lane_wiring import exporting
 
 from otelfork import OtelMiddleware, forks
@@ -41,10 +43,35 @@ REQUESTS = st.fixed_dictionaries(
         "HTTP_TRACESTATE": st.sampled_from([None, "v=1,w=2"]),
         "HTTP_BAGGAGE": st.sampled_from([None, "user=7"]),
         "status": st.sampled_from(["200 OK", "204 No Content", "404 Not Found", "503 Busy", "odd"]),
-        "touch": st.sampled_from(["", "attribute", "event", "name", "status", "link", "look", "end", "raise"]),
         "route": st.sampled_from([None, "/items/{id}"]),
+        "early": CALLS,
+        "late": CALLS,
+        "raises": st.sampled_from([False, False, True]),
     }
 )  # fmt: skip
+"""What the application's environ says and what it does; `only_asgi` is there beside it."""
+ONLY_ASGI = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["http", "http", "http", "websocket"]),
+        "raw_path": st.booleans(),
+        "root_path": st.sampled_from(["", "/shop", "/items/"]),
+        "server": st.sampled_from([None, ("10.0.0.2", 8000), ["::1", 80], ("/run/app.sock", None)]),
+        "again": st.sampled_from([None, "x-forwarded-for", "host", "traceparent", "baggage"]),
+        "tuple": st.booleans(),
+        "answer": st.sampled_from(["whole", "whole", "in parts", "with trailers", "nothing", "a part", "disconnected"]),
+    }
+)
+LIMITS = st.sampled_from(
+    [
+        {},
+        {
+            "OTEL_SPAN_LINK_COUNT_LIMIT": "1",
+            "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": "1",
+            "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": "0",
+        },
+        {"OTEL_SPAN_EVENT_COUNT_LIMIT": "4"},
+    ]
+)
 
 
 class Rule:
@@ -55,37 +82,135 @@ class Rule:
         self.rule = rule
 
 
-def application(given: dict[str, Any], start_response: Any) -> list[bytes]:
+class Route:
+    """What Starlette leaves in a scope."""
+
+    def __init__(self, template: str) -> None:
+        self.path_format = template
+
+
+def touch(span: trace.Span, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
+    """Do to the span what the request says."""
+    for name, arguments in calls:
+        if name == "look":
+            dict(getattr(span, "attributes", {}))
+        elif name != "close":  # the lane's own
+            getattr(span, name)(*arguments)
+
+
+def wsgi(given: dict[str, Any], start_response: Any) -> Any:
     """Do what the request says."""
-    span, touch = trace.get_current_span(), given["touch"]
+    span = trace.get_current_span()
     if given["route"]:
         given["werkzeug.request"] = Rule(given["route"])
-    if touch == "attribute":
-        span.set_attribute("user", baggage.get_baggage("user") or "nobody")
-    elif touch == "event":
-        span.add_event("seen", {"a": 1}, 7)
-    elif touch == "name":
-        span.update_name("own name")
-    elif touch == "status":
-        span.set_status(trace.StatusCode.OK)
-    elif touch == "link":
-        span.add_link(trace.SpanContext(1, 2, is_remote=True))
-    elif touch == "look":
-        dict(getattr(span, "attributes", {}))
-    elif touch == "raise":
+    span.set_attribute("user", str(baggage.get_baggage("user")))
+    touch(span, given["early"])
+    if given["raises"]:
         raise LookupError("nothing here")
     start_response(given["status"], [])
-    return [b"hello ", b"world"]
+    yield b"hello "
+    yield b"world"
+    touch(span, given["late"])
 
 
-def served(requests: list[dict[str, Any]], *, public: bool, interpreter: pytest.MonkeyPatch) -> tuple[Any, list[type]]:
+async def asgi(given: dict[str, Any], receive: Any, send: Any) -> None:
+    """Do what the request says."""
+    span, told = trace.get_current_span(), given["told"]
+    if told["route"]:
+        given["route"] = Route(told["route"])
+    await receive()
+    span.set_attribute("user", str(baggage.get_baggage("user")))
+    touch(span, told["early"])
+    if told["raises"]:
+        raise LookupError("nothing here")
+    for message in (_frames if given["type"] == "websocket" else _answer)(told):
+        await send(message)
+    if told["answer"] == "disconnected":
+        await receive()
+    touch(span, told["late"])
+
+
+def _answer(told: dict[str, Any]) -> list[dict[str, Any]]:
+    status, answer = told["status"][:3], told["answer"]
+    start = {"type": "http.response.start", "status": int(status) if status.isdigit() else status, "headers": []}
+    first = {"type": "http.response.body", "body": b"hello ", "more_body": True}
+    last = {"type": "http.response.body", "body": b"world"}
+    trailers = {"type": "http.response.trailers", "headers": [], "more_trailers": False}
+    return {
+        "nothing": [],
+        "disconnected": [],
+        "whole": [start, last],
+        "in parts": [start, first, last],
+        "a part": [start, first],
+        "with trailers": [start | {"trailers": True}, first, last, trailers],
+    }[answer]
+
+
+def _frames(told: dict[str, Any]) -> list[dict[str, Any]]:
+    accepted, frame = {"type": "websocket.accept"}, {"type": "websocket.send", "text": "hello"}
+    closed = {"type": "websocket.close", "code": 1000}
+    return {
+        "nothing": [],
+        "disconnected": [accepted, frame],
+        "whole": [accepted, frame, closed],
+        "in parts": [accepted, frame, frame, closed],
+        "a part": [accepted, frame],
+        "with trailers": [closed],
+    }[told["answer"]]
+
+
+def call_by_wsgi(app: Any, request: dict[str, Any]) -> None:
+    """Serve a request over WSGI."""
+    call_wsgi(app, environ(**{name: value for name, value in request.items() if name != "only_asgi"}))
+
+
+def call_by_asgi(app: Any, request: dict[str, Any]) -> None:
+    """Serve a request over ASGI: what its environ says, as a scope."""
+    only = request["only_asgi"]
+    headers = [
+        (name[5:].lower().replace("_", "-").encode(), value.encode("latin-1"))
+        for name, value in request.items()
+        if name.startswith("HTTP_") and value is not None
+    ]
+    headers += [pair for pair in headers if pair[0].decode() == only["again"]]
+    path = (request["RAW_URI"] or "/").partition("?")[0]
+    peer, port = request["REMOTE_ADDR"], request["REMOTE_PORT"]
+    made = scope(
+        type=only["type"],
+        method=None if only["type"] == "websocket" else request["REQUEST_METHOD"],
+        scheme={"websocket": "ws"}.get(only["type"], "http"),
+        path=path,
+        raw_path=path.encode("latin-1") if only["raw_path"] else None,
+        root_path=only["root_path"],
+        query_string=request["QUERY_STRING"].encode("latin-1"),
+        http_version=request["SERVER_PROTOCOL"].removeprefix("HTTP/"),
+        server=only["server"],
+        client=None if peer is None else (peer, port),
+        headers=tuple(headers) if only["tuple"] else headers,
+        told=request | only,
+    )
+    first = REQUEST if only["type"] == "http" else {"type": "websocket.connect"}
+    call_asgi(app, made, [first, {"type": f"{only['type']}.disconnect", "code": 1001}])
+
+
+CALLED: dict[str, tuple[Any, Callable[[Any, dict[str, Any]], None]]] = {
+    "wsgi": (wsgi, call_by_wsgi),
+    "asgi": (asgi, call_by_asgi),
+}
+
+
+def served(
+    requests: list[dict[str, Any]], interface: str, variables: dict[str, str], interpreter: pytest.MonkeyPatch
+) -> tuple[Any, list[type]]:
     """Serve the requests by one middleware; return what both encoders write of them, and the classes of their spans."""
-    interpreter.setenv("OTELFORK_PUBLIC_NAMES_ONLY", str(public).lower())
+    for name, value in variables.items():
+        interpreter.setenv(name, value)
+    application, serve = CALLED[interface]
     with exporting() as exporter:
-        app = OtelMiddleware(application)
+        app = OtelMiddleware(application, interface=interface)
         for request in requests:
             with suppress(LookupError):
-                call_wsgi(app, environ(**request))
+                serve(app, request)
         forks.flush(5)
         spans: list[Any] = list(exporter.get_finished_spans())
         ours = ExportTraceServiceRequest.FromString(Encoder().encode(spans))
@@ -115,12 +240,18 @@ def timeless(message: Any) -> list[Any]:
 
 
 @pytest.mark.private_names
-@settings(max_examples=40)
-@given(st.lists(REQUESTS, min_size=1, max_size=8))
-def test_a_request_is_exported_the_same_the_short_way(requests: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("interface", list(CALLED))
+@settings(max_examples=60)
+@given(st.lists(st.tuples(REQUESTS, ONLY_ASGI), min_size=1, max_size=6), LIMITS)
+def test_a_request_is_exported_the_same_the_short_way(
+    interface: str, drawn: list[tuple[dict[str, Any], dict[str, Any]]], limits: dict[str, str]
+) -> None:
     """Whatever was sent, and whatever the application does with its span: by both encoders what the SDK's own span says."""
-    with pytest.MonkeyPatch.context() as interpreter:
-        short, kinds = served(requests, public=False, interpreter=interpreter)
-        long, _ = served(requests, public=True, interpreter=interpreter)
+    requests = [request | {"only_asgi": only} for request, only in drawn]
+    found = []
+    for public in ("false", "true"):
+        with pytest.MonkeyPatch.context() as interpreter:
+            found.append(served(requests, interface, {"OTELFORK_PUBLIC_NAMES_ONLY": public, **limits}, interpreter))
+    (short, kinds), (long, _) = found
     assert all(issubclass(kind, RequestSpan) for kind in kinds)
     assert (long[1], long[1]) == (short[0], short[1])
