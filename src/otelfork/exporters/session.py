@@ -21,6 +21,7 @@ import requests
 import requests.adapters
 import urllib3
 import urllib3.connection
+from requests.utils import get_netrc_auth
 
 from otelfork import forks
 from otelfork.delivery.outcome import PASSING_STATUS, Outcome, watched
@@ -111,6 +112,29 @@ class _Session(requests.Session):
             kept = (given, super().merge_environment_settings(url, proxies, stream, verify, cert))
             self.__dict__["_environment"] = kept
         return dict(kept[1])
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """See `requests.Session.prepare_request`. One that differs from the last in its body alone is that one with this body."""
+        body: Any = request.data
+        if type(body) is not bytes or not body or not self._plain(request):
+            return super().prepare_request(request)
+        given = (request.method, request.url, dict(request.headers), list(self.headers.items()))
+        kept = self.__dict__.get("_prepared")
+        if kept is None or kept[0] != given:
+            kept = given, super().prepare_request(request)
+            kept[1].body = None
+            self.__dict__["_prepared"] = kept
+        made: requests.PreparedRequest = kept[1].copy()
+        made.body = body
+        made.headers["Content-Length"] = str(len(body))
+        return made
+
+    def _plain(self, request: requests.Request) -> bool:
+        """Tell whether a request is a method, an address, headers and a body, to which the session adds headers at most."""
+        own = request.files, request.json, request.params, request.auth, request.cookies, *request.hooks.values()
+        if any(own) or self.auth or self.params or len(self.cookies) or any(self.hooks.values()):
+            return False
+        return not (self.trust_env and get_netrc_auth(request.url))
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         if isinstance(self.verify, str):
