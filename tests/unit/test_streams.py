@@ -238,6 +238,18 @@ def test_heavy_records_fill_a_queue_sooner():
     assert (100, {("spans", "queue_full"): 900}) == (len(heavy.queue), complaints.totals())
 
 
+def test_batches_that_are_sent_say_how_many_records_there_is_room_for():
+    """What became heavy makes the queue shorter, what became light longer again."""
+    sent = Stream("spans", batches(), Keeping, lambda: None, Complaints(), weigh=len, budget=1_000_000)
+    rooms = []
+    for size in [100, *[10_000] * 30, *[100] * 60]:
+        for _ in range(50):
+            sent.put("x" * size)
+        sent.drain(soon(), everything=True)
+        rooms.append(sent._room)
+    assert (2048, True, 2048) == (rooms[0], 100 <= rooms[30] <= 102, rooms[-1])
+
+
 def test_a_partial_success_counts_what_was_not_taken():
     """The rest is exported, and nothing is sent again."""
 

@@ -8,7 +8,6 @@ the same gets it twice (at least once). It knows no particular exporter.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import math
 import threading
@@ -21,14 +20,13 @@ from otelfork.delivery import outcome
 from otelfork.delivery.backoff import Backoff
 from otelfork.delivery.complaints import Complaints
 from otelfork.delivery.outcome import Outcome, Tries, may_pass
+from otelfork.delivery.weights import Scales
 from otelfork.settings import BatchSettings
 
 _T = TypeVar("_T")
 _T_contra = TypeVar("_T_contra", contravariant=True)
 _logger = logging.getLogger("otelfork")
 
-_SAMPLE = 128
-"""Records that are weighed at a time."""
 _WEIGH_SECONDS = 1.0
 _SHORTEST = 16
 """Records that a queue holds however heavy they are."""
@@ -87,7 +85,7 @@ class Stream(Generic[_T]):
         """Records that the queue may hold: fewer than its size when they are heavy."""
         self._batch = settings.batch_size
         self._signalled = False
-        self._weigh = weigh
+        self._scales = Scales(weigh)
         self._budget = budget
         self._weighed = 0.0
 
@@ -222,6 +220,7 @@ class Stream(Generic[_T]):
         finally:
             self._learn(batch)
         if delivered is None:
+            self._learn(batch, waiting=True)
             self._give_back(batch)
         return bool(delivered)
 
@@ -253,14 +252,12 @@ class Stream(Generic[_T]):
             return
         self._complaints.dropped(self.name, "queue_full")
 
-    def _learn(self, records: Sequence[_T]) -> None:
+    def _learn(self, records: Sequence[_T], *, waiting: bool = False) -> None:
         """Let the queue hold as many records as the budget has room for, by the weight of some of these."""
         if math.isinf(self._budget) or not records:
             return
         self._weighed = time.monotonic()
-        step = max(1, len(records) // _SAMPLE)
-        sample = list(itertools.islice(records, 0, None, step))
-        average = max(1.0, sum(map(self._weigh, sample)) / len(sample))
+        average = max(1.0, self._scales.of_many(records) if waiting else self._scales.of_few(records))
         self._room = max(
             min(_SHORTEST, self.settings.queue_size), min(self.settings.queue_size, int(self._budget / average))
         )
@@ -270,7 +267,7 @@ class Stream(Generic[_T]):
         if now < self._weighed + _WEIGH_SECONDS:
             return
         self._weighed = now
-        self._learn(self.queue.copy())
+        self._learn(self.queue.copy(), waiting=True)
         while len(self.queue) > self._room:
             self._drop_oldest()
 

@@ -5,14 +5,51 @@ A guess for a bound, and cheap: nothing is encoded. It takes whatever looks like
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
 _RECORD = 700
 """An empty span or log record with its context."""
 _ITEM = 60
 """A key and a small value."""
 _DEEPEST = 4
+_MANY, _FEW = 128, 16
+"""Records that are weighed of what waits, now and then, and of each batch that is sent."""
+_NEW = 0.25
+"""What a batch says of the average: as the last ones do together, it counts as much as many."""
+
+
+@final
+class Scales:
+    """How much the records of a queue weigh on average, by that of some: at random, as what is heavy may come at intervals.
+
+    Args:
+        weigh: estimates a record's bytes.
+    """
+
+    __slots__ = ("_average", "_choose", "_weigh")
+
+    def __init__(self, weigh: Callable[[Any], int]) -> None:
+        self._weigh = weigh
+        # Not the module's: an application's own random numbers stay what they are.
+        self._choose = random.Random().choices  # noqa: S311 - no secret
+        self._average: float | None = None
+
+    def of_few(self, records: Sequence[Any]) -> float:
+        """Return the average of all, after a look at some of a batch."""
+        found, before = self._sample(records, _FEW), self._average
+        self._average = found if before is None else before + (found - before) * _NEW
+        return self._average
+
+    def of_many(self, records: Sequence[Any]) -> float:
+        """Return the average of these, which counts from now on."""
+        self._average = self._sample(records, _MANY)
+        return self._average
+
+    def _sample(self, records: Sequence[Any], most: int) -> float:
+        chosen = records if len(records) <= most else self._choose(records, k=most)
+        return sum(map(self._weigh, chosen)) / len(chosen)
 
 
 def of_span(span: Any) -> int:
