@@ -85,7 +85,7 @@ CALLS = st.lists(
         call("record_exception", st.just(_ERROR), ATTRIBUTES, st.just(7)),
         call(
             "close",
-            st.sampled_from([20, 30]),
+            st.sampled_from([0, 20, 30]),  # zero has no field
             st.sampled_from(["GET", "GET /items/{id}"]),
             st.dictionaries(st.sampled_from(["a", "http.route"]), st.just("own"), max_size=2),
             st.sampled_from([StatusCode.UNSET, StatusCode.ERROR]),

@@ -190,17 +190,6 @@ class Encoder:
         self.attributes(attributes, packed.append)
         return b"".join(packed)
 
-    def ending(self, ending: Any) -> tuple[bytes, bytes, bytes]:
-        """Pack the `name`, `attributes` and `status` (or None) that many spans end with, and keep the bytes in `packed`."""
-        status = ending.status
-        packed = (
-            self.name(ending.name),
-            self.joined(ending.attributes),
-            _UNSET if status is None else self.status(status.status_code, status.description),
-        )
-        ending.packed = packed
-        return packed
-
     def attribute(self, key: str, value: Any) -> bytes:
         """Return the field of one attribute of a span."""
         return self._attribute(wire.SPAN_ATTRIBUTES, key, value)

@@ -25,6 +25,8 @@ double = Struct("<d").pack
 fixed64 = Struct("<Q").pack
 fixed32 = Struct("<I").pack
 _times = Struct("<BQBQ").pack
+times_behind_a_tag = Struct("<QBQ").pack
+"""Of two times, neither of them zero, and the second's tag."""
 
 
 def varint(number: int) -> bytes:

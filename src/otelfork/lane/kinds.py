@@ -30,5 +30,6 @@ class Ending(Protocol):
     status: trace.Status | None
     marks: tuple[str, str] | None
     """Events without attributes at the start and at the end of the span."""
-    packed: tuple[bytes, bytes, bytes] | None
-    """For the encoder: the fields of name, attributes and status."""
+    packed: tuple[bytes, bytes, bytes, bytes] | None
+    """For the encoder: name, kind and the tag of the start time; attributes; status and flags where the parent is remote, and
+    where it is not."""

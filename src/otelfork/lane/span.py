@@ -18,22 +18,21 @@ from opentelemetry.trace import SpanContext, SpanKind
 
 from otelfork.encoding import wire
 from otelfork.encoding.encoder import Encoder
-from otelfork.lane.inner import Inner, packed_parent
+from otelfork.lane.inner import SERVER, Inner, packed_ending, packed_parent
 from otelfork.lane.kinds import Ending, Kind
 from otelfork.lane.unsampled import context_of, remote
 
 _NO_STATUS = trace.Status()
 # Fields of every span, as names of this module: a name less to look up.
 _TRACE_ID, _SPAN_ID, _PARENT = wire.SPAN_TRACE_ID, wire.SPAN_SPAN_ID, wire.SPAN_PARENT_SPAN_ID
-_times, _join = wire.times, b"".join
-_REMOTE_ONLY = wire.SPAN_REMOTE
+_END = wire.SPAN_END_TIME[0]
+_times, _join = wire.times_behind_a_tag, b"".join
 MOST_OWN = 64
 """More attributes of our own than this are held as the SDK holds them, so that its limit counts."""
 MOST_MARKS = 2
 """Where fewer events are allowed, the SDK's own span counts them."""
 _EMPTY = 700
 """Bytes of a span with its ids, times and what it keeps of its request."""
-_SERVER = wire.SPAN_KIND + wire.varint(SpanKind.SERVER.value + 1)
 _Base: Any = sdk.Span  # its fields are plain attributes there, and properties here
 
 
@@ -251,28 +250,26 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     def otlp(self, encoder: Encoder) -> bytes:
         """Return the body of an OTLP `Span` (see `otelfork.encoding.encoder.Packed`)."""
-        inner = self._inner
-        ending = self._ending
-        if inner is not None or ending is None:
+        ending, start, end = self._ending, self._start_time, self._end_time
+        if self._inner is not None or ending is None or not start or not end:
             return self._touched_otlp(encoder)
-        name, late, status = ending.packed or encoder.ending(ending)
+        early, late, remote, local = ending.packed or packed_ending(ending, encoder)
         marks = ending.marks
         if marks is not None:
-            late += wire.mark(marks[0], self._start_time) + wire.mark(marks[1], self._end_time)
-        what = self._what
+            late += wire.mark(marks[0], start) + wire.mark(marks[1], end)
         sender = self.sender
         if sender is None:
             return _join((
-                _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, name, _SERVER,
-                _times(self._start_time, self._end_time), what.pack(self._sketch, encoder), late, status, wire.SPAN_LOCAL,
+                _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, early, _times(start, _END, end),
+                self._what.pack(self._sketch, encoder), late, local,
             ))  # fmt: skip
-        parent = self._made_parent
-        state, flags = b"", _REMOTE_ONLY
+        parent, state = self._made_parent, b""
         if parent is not None:
-            state, flags = packed_parent(parent, encoder)
+            state, tail = packed_parent(parent, encoder)
+            remote = remote[: -len(tail)] + tail
         return _join((
-            _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, state, _PARENT, sender[17:25], name, _SERVER,
-            _times(self._start_time, self._end_time), what.pack(self._sketch, encoder), late, status, flags,
+            _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, state, _PARENT, sender[17:25], early,
+            _times(start, _END, end), self._what.pack(self._sketch, encoder), late, remote,
         ))  # fmt: skip
 
     def _touched_otlp(self, encoder: Encoder) -> bytes:
@@ -286,12 +283,12 @@ class RequestSpan(_Base):  # type: ignore[misc]
         if parent is not None:
             state, flags = packed_parent(parent, encoder)
             packed += (state, _PARENT, parent.span_id.to_bytes(8, "big"))
-        packed += (encoder.names.get(name) or encoder.name(name), _SERVER, _times(self._start_time, self._end_time))
+        packed += (encoder.names.get(name) or encoder.name(name), SERVER, wire.times(self._start_time, self._end_time))
         bounded = inner.attributes
         if bounded is None:
             packed.append(self._what.pack(self._sketch, encoder))
             if self._ending is not None:
-                packed.append((self._ending.packed or encoder.ending(self._ending))[1])
+                packed.append((self._ending.packed or packed_ending(self._ending, encoder))[1])
         else:
             encoder.attributes(bounded._dict, packed.append)
             packed.append(wire.count(wire.SPAN_DROPPED_ATTRIBUTES, bounded.dropped))
