@@ -42,7 +42,7 @@ def main() -> int:
         rounds=arguments.rounds or (3 if quick else 15),
         requests=arguments.requests or (500 if quick else REQUESTS),
         starts=1 if quick else 3,
-        memory_requests=20_000 if quick else 1_000_000,
+        memory_requests=arguments.memory_requests or (20_000 if quick else 1_000_000),
         variants=tuple(arguments.variants),
     )
     console = Console(width=140)
@@ -105,6 +105,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, help="rounds of each section (15; 3 with --quick)")
     parser.add_argument("--requests", type=int, help=f"requests in a slice ({REQUESTS}; 500 with --quick)")
+    parser.add_argument(
+        "--memory-requests", type=int, help="requests of the section memory (1,000,000; 20,000 with --quick)"
+    )
     parser.add_argument("--quick", action="store_true", help="less of everything, in under two minutes")
     parser.add_argument("--only", nargs="+", choices=[*SECTIONS, *OTHERS], help="these sections only")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=[], help="these variants only")

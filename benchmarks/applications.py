@@ -110,3 +110,26 @@ def scope(phase: str, number: int) -> dict[str, Any]:
         "headers": [(name.encode(), value.encode()) for name, value in (*HEADERS, twelfth(phase, number))],
         "state": {},
     }
+
+
+def varied_environ(phase: str, number: int) -> dict[str, Any]:
+    """Return an environ that has path, host, client and agent in common with no other number's."""
+    made = environ("traceparent", number)
+    path, client = _own(number)
+    made["PATH_INFO"], made["RAW_URI"], made["REMOTE_ADDR"] = path, path + "?page=2", client
+    made["HTTP_HOST"], made["HTTP_USER_AGENT"] = f"shop{number}.example", f"agent/{number}"
+    return made
+
+
+def varied_scope(phase: str, number: int) -> dict[str, Any]:
+    """Return a scope that has path, host, client and agent in common with no other number's."""
+    made = scope("traceparent", number)
+    path, client = _own(number)
+    made["path"], made["raw_path"], made["client"] = path, path.encode(), (client, 40000)
+    headers = made["headers"]
+    headers[0], headers[1] = (b"host", b"shop%d.example" % number), (b"user-agent", b"agent/%d" % number)
+    return made
+
+
+def _own(number: int) -> tuple[str, str]:
+    return f"/items/{number}", f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"

@@ -11,13 +11,13 @@ from __future__ import annotations
 import gc
 import json
 import os
-import resource
 import sys
 import time
 import urllib.request
 from typing import Any
 
 from benchmarks import applications, driving
+from benchmarks.memory import peak_memory
 from benchmarks.variants import VARIANTS
 
 
@@ -48,13 +48,14 @@ class _Process:
             "requests": counts["requests"],
             "spans": counts["spans"],
             "measured": measured,
-            "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak": peak_memory(),
         }
 
     def _drive(self, command: dict[str, Any]) -> float:
+        phase, requests, first = command["phase"], command["requests"], command.get("first", 0)
         if self.interface == "wsgi":
-            return driving.drive_wsgi(self.app, command["phase"], command["requests"])
-        return driving.drive_asgi(self.app, command["phase"], command["requests"], command.get("concurrent", 1))
+            return driving.drive_wsgi(self.app, phase, requests, first)
+        return driving.drive_asgi(self.app, phase, requests, first, command.get("concurrent", 1))
 
     def _counts(self) -> dict[str, int]:
         with urllib.request.urlopen(self._sink + "/counts", timeout=10) as answer:

@@ -10,16 +10,16 @@ from typing import Any
 from benchmarks import applications
 
 
-def drive_wsgi(app: Any, phase: str, requests: int) -> float:
-    """Send requests to a WSGI application; return the CPU seconds of this thread."""
-    environs = applications.environ
+def drive_wsgi(app: Any, phase: str, requests: int, first: int = 0) -> float:
+    """Send requests to a WSGI application, numbered from the first on; return the CPU seconds of this thread."""
+    environs = applications.varied_environ if phase == "varied" else applications.environ
     written: list[bytes] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
         return written.append
 
     started = time.thread_time()
-    for number in range(requests):
+    for number in range(first, first + requests):
         body = app(environs(phase, number), start_response)
         for _ in body:
             pass
@@ -29,15 +29,15 @@ def drive_wsgi(app: Any, phase: str, requests: int) -> float:
     return time.thread_time() - started
 
 
-def drive_asgi(app: Any, phase: str, requests: int, concurrent: int = 1) -> float:
+def drive_asgi(app: Any, phase: str, requests: int, first: int = 0, concurrent: int = 1) -> float:
     """Send requests to an ASGI application, one after the other or so many at a time; the thread's CPU seconds."""
     if concurrent == 1:
-        return asyncio.run(_serve(app, phase, requests))
+        return asyncio.run(_serve(app, phase, range(first, first + requests)))
     return asyncio.run(_serve_together(app, phase, requests, concurrent))
 
 
-async def _serve(app: Any, phase: str, requests: int) -> float:
-    scopes = applications.scope
+async def _serve(app: Any, phase: str, requests: range) -> float:
+    scopes = applications.varied_scope if phase == "varied" else applications.scope
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -46,7 +46,7 @@ async def _serve(app: Any, phase: str, requests: int) -> float:
         pass
 
     started = time.thread_time()
-    for number in range(requests):
+    for number in requests:
         await app(scopes(phase, number), receive, send)
     return time.thread_time() - started
 

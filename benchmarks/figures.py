@@ -57,6 +57,8 @@ class _Row:
 _SAMPLED = {"contrib-one": (None, 0.055), "contrib": (0.06, 0.03), "sdk": (0.085, 0.10)}
 _UNSAMPLED = {"contrib-one": None, "contrib": 0.09, "sdk": 0.20}
 _VENDORS = ("logfire", "ddtrace", "sentry")
+_PEERS = ("contrib-one", "contrib", "sdk", *_VENDORS)
+_SERVERS = (("wsgi", "gunicorn"), ("asgi", "uvicorn"))
 _SERVED = {"contrib-one": 0.10, "contrib": 0.06}
 
 
@@ -85,8 +87,8 @@ def _rows() -> list[_Row]:
         group = f"{interface.upper()}, user's own providers"
         rows.append(_Row(group, "otelfork-own", "sdk", "process", interface, "traceparent", 0.20))
         rows.append(_Row(group, "otelfork-null", "sdk-null", "process", interface, "traceparent", 1.1))
-    for interface, server in (("wsgi", "gunicorn"), ("asgi", "uvicorn")):
-        for peer in ("contrib-one", "contrib", "sdk", *_VENDORS):
+    for interface, server in _SERVERS:
+        for peer in _PEERS:
             target = _SERVED.get(peer) if interface == "asgi" else None
             rows.append(_Row(f"whole server, {server}", "otelfork", peer, "server", interface, "traceparent", target))
     return rows
@@ -147,4 +149,11 @@ def _memory(samples: Samples) -> list[Figure]:
         if all(series):
             group = f"{interface.upper()}, peak memory in MiB"
             figures.append(compared(group, "after all requests, beside a fifth", series[1], series[0], 1.05))
+    for interface, server in _SERVERS:
+        workers = {
+            name: samples.get(("memory", interface, "worker", name), ()) for name in ("otelfork", *_PEERS, "bare")
+        }
+        ours = workers.pop("otelfork")
+        group = f"memory of a worker in MiB, {server}"
+        figures += [compared(group, peer, ours, theirs, None) for peer, theirs in workers.items() if ours and theirs]
     return figures

@@ -19,6 +19,8 @@ Key = tuple[str, str, str, str]
 """(measure, interface, phase, variant); the measure is thread, process, metrics, server or memory."""
 
 _WARM = 200
+_WARM_SERVER = 2_000
+"""A server's first requests load, allocate and connect what the later ones have."""
 
 
 @dataclass
@@ -91,19 +93,20 @@ def concurrency(plan: Plan, sink: Sink, results: Results) -> None:
                     reply = child.run("traceparent", plan.requests, concurrent=concurrent)
                     key = ("process", "asgi", f"{concurrent} concurrent", name)
                     results.samples[key].append(reply["process"] / plan.requests * 1e6)
+                    _check(results, "asgi", "traceparent", name, plan.requests, reply)
 
 
 def memory(plan: Plan, sink: Sink, results: Results) -> None:
-    """Peak memory after the first tenth of many requests, and after all of them."""
+    """Peak memory after each tenth of many requests, no two of which have path, host or client in common."""
     slices = 10
+    requests = plan.memory_requests // slices
     for interface in ("wsgi", "asgi"):
-        for name in plan.variants or ("bare", "otelfork", "sdk"):
-            if interface not in VARIANTS[name].interfaces or not VARIANTS[name].installed:
-                continue
+        for name in _chosen(plan, interface, ("bare", "otelfork", "sdk")):
             with Child(name, interface, sink, {"OTEL_BSP_MAX_QUEUE_SIZE": "2048"}) as child:
                 for number in range(slices):
-                    reply = child.run("traceparent", plan.memory_requests // slices)
-                    results.samples["memory", interface, str(number), name].append(reply["rss"] / 2**20)
+                    reply = child.run("varied", requests, first=number * requests)
+                    results.samples["memory", interface, str(number), name].append(reply["peak"] / 2**20)
+            _dot()
 
 
 def servers(plan: Plan, sink: Sink, results: Results) -> None:
@@ -114,8 +117,8 @@ def servers(plan: Plan, sink: Sink, results: Results) -> None:
         with contextlib.ExitStack() as stack:
             started = {variant: stack.enter_context(Server(variant.name, interface, sink)) for variant in chosen}
             for variant, server in started.items():
-                client.load(server.port, "traceparent", _WARM)
-                sink.wait_for_spans(_WARM * variant.spans_sent(interface))
+                client.load(server.port, "traceparent", _WARM_SERVER)
+                sink.wait_for_spans(_WARM_SERVER * variant.spans_sent(interface))
                 sink.take()
             for _ in range(plan.rounds):
                 _dot()
@@ -126,7 +129,7 @@ def servers(plan: Plan, sink: Sink, results: Results) -> None:
 
 
 def _serve(plan: Plan, sink: Sink, results: Results, interface: str, name: str, server: Server) -> None:
-    requests = plan.requests * 2  # a server is noisier
+    requests = plan.requests
     sink.take()
     before = server.cpu()
     client.load(server.port, "traceparent", requests)
