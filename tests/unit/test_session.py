@@ -193,7 +193,8 @@ def send_all(session, address, credentials):
     post(b"the same", headers={"authorization": "Bearer a"})
     session.headers["Authorization"] = "Bearer b"
     post(b"the session's")
-    credentials.write_text("machine 127.0.0.1 login changed password pw", encoding="utf-8")
+    if credentials.read_text():  # what was not there at first is not looked for again, as proxies are not
+        credentials.write_text("machine 127.0.0.1 login changed password pw", encoding="utf-8")
     post(b"another login")
 
 
@@ -221,6 +222,20 @@ def test_what_was_prepared_before_is_used_again(monkeypatch):
             post(body)
         kept = session._prepared[1]
     assert (1, [b"one", b"three", b"two"], None) == (len(prepared), [body for _, _, body in sent], kept.body)
+
+
+def test_a_session_that_was_closed_connects_anew():
+    """As requests has it: the pool that was closed is not used again, and another address or certificate has its own."""
+    with recording("") as (address, sent), new_session() as session:
+        post = sender(session, address)
+        for body in (b"one", b"two"):
+            post(body)
+            session.close()
+        adapter = session.get_adapter(f"http://{address}")
+        requested = [requests.Request("POST", f"{scheme}://{address}").prepare() for scheme in ("http", "https")]
+        pools = [adapter.get_connection_with_tls_context(requested[0], True) for _ in range(2)]
+        pools += [adapter.get_connection_with_tls_context(requested[1], verify) for verify in (True, False)]
+    assert ([b"one", b"two"], 3) == ([body for _, _, body in sent], len(set(pools)))
 
 
 def test_nobody_watching_means_requests_as_it_is():

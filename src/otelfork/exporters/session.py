@@ -92,9 +92,20 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
+    """An adapter for one address: its pool of connections is looked for once."""
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """See `requests.adapters.HTTPAdapter.get_connection_with_tls_context`."""
+        given = (request.url, verify, dict(proxies or {}), cert)
+        kept = self.__dict__.get("_found")
+        if kept is None or kept[0] != given or kept[1].pool is None:  # closed meanwhile
+            found = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+            kept = self.__dict__["_found"] = given, found
+        return kept[1]
 
 
 class _Session(requests.Session):
@@ -121,10 +132,12 @@ class _Session(requests.Session):
         given = (request.method, request.url, dict(request.headers), list(self.headers.items()))
         kept = self.__dict__.get("_prepared")
         if kept is None or kept[0] != given:
-            kept = given, super().prepare_request(request)
+            made = super().prepare_request(request)
+            if self.trust_env and get_netrc_auth(request.url):  # these credentials may change
+                return made
+            kept = self.__dict__["_prepared"] = given, made.copy()
             kept[1].body = None
-            self.__dict__["_prepared"] = kept
-        made: requests.PreparedRequest = kept[1].copy()
+        made = kept[1].copy()
         made.body = body
         made.headers["Content-Length"] = str(len(body))
         return made
@@ -132,9 +145,7 @@ class _Session(requests.Session):
     def _plain(self, request: requests.Request) -> bool:
         """Tell whether a request is a method, an address, headers and a body, to which the session adds headers at most."""
         own = request.files, request.json, request.params, request.auth, request.cookies, *request.hooks.values()
-        if any(own) or self.auth or self.params or len(self.cookies) or any(self.hooks.values()):
-            return False
-        return not (self.trust_env and get_netrc_auth(request.url))
+        return not (any(own) or self.auth or self.params or len(self.cookies) or any(self.hooks.values()))
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         if isinstance(self.verify, str):
