@@ -14,6 +14,7 @@ from opentelemetry import metrics, trace
 
 from otelfork import bootstrap, forks, semconv, workers
 from otelfork.asgi import ASGIMiddleware
+from otelfork.build.owned import Own, enable
 from otelfork.exits import watching
 from otelfork.interfaces import detect_interface, single
 from otelfork.lane.folding import Folding
@@ -101,7 +102,7 @@ class OtelMiddleware:
             cardinality_limit=settings.cardinality_limit,
             old=settings.old_names,
         )
-        instruments = _off if not usable else make_once(make) if own else _PerGeneration(make)
+        instruments = _off if not usable else Own(make()) if own else _PerGeneration(make)
         watching.hypercorn()
         if isinstance(self, _WSGI):
             watching.uvicorn()
@@ -172,6 +173,7 @@ class _PerGeneration:
             made.board = getattr(generation, "board", None)
             made.lane = _lane(generation, made.tracer)
             made.folding = _folding(generation, made)
+            enable(made, generation)
         self._instruments = made
         self._generation = generation
         workers.volunteer()
@@ -215,12 +217,6 @@ def _folding(generation: Any, made: Instruments) -> Folding | None:
 def _is_ours(instrument: Any) -> bool:
     scope = getattr(instrument, "instrumentation_scope", None)
     return (getattr(scope, "name", ""), getattr(scope, "schema_url", "")) == (SCOPE, semconv.SCHEMA_URL)
-
-
-def make_once(make: Callable[[], Instruments]) -> Callable[[], Instruments]:
-    """Return what hands out the instruments of the user's own providers; those follow forks by their own means."""
-    made = make()
-    return lambda: made
 
 
 def switch_off(app: OtelMiddleware) -> None:

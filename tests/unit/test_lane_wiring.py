@@ -55,8 +55,9 @@ def test_public_names_only_means_no_lane(monkeypatch: pytest.MonkeyPatch) -> Non
     assert False is isinstance(span, RequestSpan)
 
 
-def test_the_users_providers_have_no_lane() -> None:
-    """A span of a provider that the user made is that provider's."""
+def test_the_users_providers_keep_their_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By public names alone a span of a provider that the user made is that provider's (see `test_own_providers`)."""
+    monkeypatch.setenv("OTELFORK_PUBLIC_NAMES_ONLY", "true")
     with exporting():
         span, _ = serve(
             tracer_provider=TracerProvider(shutdown_on_exit=False), meter_provider=MeterProvider(shutdown_on_exit=False)

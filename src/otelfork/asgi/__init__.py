@@ -32,7 +32,7 @@ from otelfork.request.hooks import NO_HOOKS, Hooks, call, call_within, lend, onc
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Kind, Plan, Sketch
 from otelfork.request.origin import suppressed, traced_outside
-from otelfork.request.propagation import DEFAULT, sender
+from otelfork.request.propagation import DEFAULT, reads_alike, sender
 from otelfork.seals import Seal, seal
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.propagators import propagate
@@ -181,7 +181,7 @@ class ASGIMiddleware:
             self._current()
             or b"baggage" in headers
             or b"tracestate" in headers
-            or propagate.get_global_textmap() is not DEFAULT
+            or not ((seated := propagate.get_global_textmap()) is DEFAULT or reads_alike(seated))
         ):
             messages = make(plan, kind, own, inner, None, (origin.parent_context(inner, GETTER), details))
         else:

@@ -69,6 +69,7 @@ def _at_home(owner: Any, name: str) -> None:
     def at_home(*arguments: Any, **keywords: Any) -> Any:
         return method(*arguments, **keywords) if os.getpid() == pid else None
 
+    vars(at_home)["keeps_home"] = True  # for `lane.guarded`, which looks after it by itself
     setattr(owner, name, at_home)
 
 

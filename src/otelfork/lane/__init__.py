@@ -12,7 +12,7 @@ once, at 20 microseconds a request.
    _set_status_on_exception _sampler _trace_config _record_end_metrics` and its methods `_new_events`, `_readable_span`,
    `_on_ending`; `NonRecordingSpan` of the API subclassed, with its field `_context`.
 2. `Tracer._span_limits`, `_instrumentation_scope`, `_is_enabled`, `_tracer_metrics`, and `_span_processors` of its processor.
-3. Those of `otelfork.lane.sampler`.
+3. Those of `otelfork.lane.sampler`; where the provider is the user's own, those of `otelfork.lane.guarded`.
 4. `BoundedAttributes._dict` and `_immutable`: our own values are valid, and are not checked one by one.
 
 The probe is in `of`: it makes a span both ways and compares them. The public fallback is the tracer itself.
@@ -61,6 +61,7 @@ class Lane:
         put: takes an ended sampled span: the queue behind `processor`.
         processor: the processor that `put` stands for. While it and the companions are the provider's only ones, none is called.
         companions: processors of ours that came before it; they go along with local root spans.
+        alone: tells whether `put` stands for all processors, where those are not ours (see `lane.guarded`).
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class Lane:
         put: Callable[[Any], None],
         processor: sdk.SpanProcessor | None,
         companions: Sequence[Companion] = (),
+        alone: Any = None,
     ) -> None:
         held: Any = tracer
         self._tracer = held
@@ -96,7 +98,7 @@ class Lane:
         self._accompany = accompanying(companions)
         multi = held.span_processor
         self._multi = multi
-        self._alone = Sole(multi, (*companions, processor))
+        self._alone = alone or Sole(multi, (*companions, processor))
         shared = {
             "__slots__": (),
             "__module__": __name__,
@@ -222,6 +224,8 @@ def of(
     put: Callable[[Any], None],
     processor: sdk.SpanProcessor | None,
     companions: Sequence[Companion] = (),
+    *,
+    alone: Any = None,
 ) -> Lane | None:
     """Return a lane in place of this tracer, or None where the probe does not find the SDK that the lane was written for.
 
@@ -230,7 +234,7 @@ def of(
     try:
         if type(tracer) is not sdk.Tracer or type(tracer._tracer_metrics).__name__ != "NoOpTracerMetrics":
             return None
-        return Lane(tracer, put, processor, companions) if fits() else None
+        return Lane(tracer, put, processor, companions, alone) if fits() else None
     except Exception:
         return None
 

@@ -104,6 +104,8 @@ class Folding:
         self._batches: dict[Any, Batch] = {}
         self._actives: dict[Any, Active] = {}
         self._others: list[Callable[[], None]] = []
+        self._readers: Mapping[Any, Any] | None = None
+        """What readers collect, by reader, that is folded into; None is all that there are then."""
 
     def join(self, instruments: Sequence[Any], meter: Meter, running: Mapping[str, Any]) -> bool:
         """Fold for these instruments from now on; False where they have to be used one by one.
@@ -163,22 +165,25 @@ class Folding:
         for instrument, values in zip(self._instruments, list(zip(*entries, strict=True))[:3], strict=True):
             if None in values:
                 noted = [(value, entry) for value, entry in zip(values, entries, strict=True) if value is not None]
-                fold(instrument, attributes, [value for value, _ in noted], [entry for _, entry in noted])
+                measured, entries_of = [value for value, _ in noted], [entry for _, entry in noted]
+                fold(instrument, attributes, measured, entries_of, self._readers)
             else:
-                fold(instrument, attributes, values, entries)
+                fold(instrument, attributes, values, entries, self._readers)
 
     def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
         self.fold()
         return [Observation(active.running(), active.attributes) for active in list(self._actives.values())]
 
 
-def fold(instrument: Any, attributes: Mapping[str, Any], values: Sequence[float], entries: Sequence[Entry]) -> None:
+def fold(
+    instrument: Any, attributes: Mapping[str, Any], values: Sequence[float], entries: Sequence[Entry], readers: Any = None
+) -> None:  # fmt: skip
     """Record values as if each had been recorded by itself, `entries` beside them for exemplars and times."""
     if not values or not instrument._is_enabled():
         return
     consumer = instrument._measurement_consumer
     exemplary = _EXEMPLARY[type(consumer._sdk_config.exemplar_filter)]
-    for storage in consumer._reader_storages.values():
+    for storage in (consumer._reader_storages if readers is None else readers).values():
         for match in storage._get_or_init_view_instrument_match(instrument):
             _into(match, instrument, attributes, values, entries, exemplary)
 

@@ -117,22 +117,20 @@ class Exchange:
         plan, kind, sketch, wall = self._plan, self._kind, self._sketch, self._started_wall
         rest = self._rest = Rest()
         parent = with_sender(sender) if around is None else around
-        seen = trace.get_current_span(parent).get_span_context()
         captured = sketch[6]
         if plan.lane is None or details is not None or (captured and len(captured) > MOST_CAPTURED):
             name, found = kind.name, kind.attributes(sketch)
             if details is not None:
                 rest.renamed, name = True, details[0]
                 found.update(details[1])
-            self.span = plan.instruments.tracer.start_span(
-                name, context=parent, kind=SpanKind.SERVER, attributes=found, start_time=wall
-            )
+            self.span = plan.instruments.tracer.start_span(name, parent, SpanKind.SERVER, found, start_time=wall)
         else:
+            seen = trace.get_current_span(parent).get_span_context()
             self.span = plan.lane.start(kind, sketch, parent, seen if seen.is_valid else None, wall)
         self.context = recorded(kind.sent_method, sketch[0], self.carriers, self.span, parent)
         if plan.board is not None:
             trace_id, span_id, flags = ids_of(self.span)
-            parent_id = seen.span_id.to_bytes(8, "big")
+            parent_id = trace.get_current_span(parent).get_span_context().span_id.to_bytes(8, "big")
             self._row = plan.board.begin(trace_id, span_id, parent_id, flags, wall, kind.row + utf8(sketch[0]))
         if kind.begun is None:
             plan.instruments.count(kind.running, 1, self.context)
@@ -237,14 +235,14 @@ class Exchange:
                 self._find_out_route(self.status)
             ending = kind.ending(self.status, rest.error_type, self.route)
             self._describe(rest, ending, end)
-            ids = ids_of(self.span)
             received, sent = (None, None) if kind.websocket else (self.received, 0 if ending.bodiless else self.sent)
             if ending.note is None:
                 plan.instruments.record(ending.key, elapsed / 1e9, received, sent, self.context)
             else:
-                ending.note((elapsed / 1e9, received, sent, end, *ids))
+                ending.note((elapsed / 1e9, received, sent, end, *ids_of(self.span)))
             if ending.measure is not None:
-                ending.measure(text(self._sketch[0]), (elapsed / 1e9, None, None, end, *ids), self.context)
+                figures = (elapsed / 1e9, None, None, end, *ids_of(self.span))
+                ending.measure(text(self._sketch[0]), figures, self.context)
             old = plan.instruments.old
             if old is not None:
                 found = {**plan.instruments.attributes(ending.key), **kind.server()}
@@ -278,7 +276,8 @@ class Exchange:
             found = ending.attributes
             if rest.extra:
                 found = self._plan.finished({**rest.extra, **ending.plain})
-            span.set_attributes(found)
+            for key, value in found.items():  # nearly always one or two: quicker than all at once
+                span.set_attribute(key, value)
             if ending.marks is not None:
                 for mark, when in zip(ending.marks, (self._started_wall, end), strict=True):
                     span.add_event(mark, timestamp=when)

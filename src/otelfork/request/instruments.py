@@ -5,6 +5,7 @@ Only the OpenTelemetry API is known here; whose provider stands behind it is not
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, final
 
@@ -30,6 +31,7 @@ ACTIVE_REQUESTS = {
     "description": "Number of active HTTP server requests.",
 }
 SCOPE = "otelfork"
+_PLAIN = Context({"otelfork.recorded": True})
 
 
 class Board(Protocol):
@@ -52,14 +54,18 @@ class Lane(Protocol):
         """Start a SERVER span."""
 
 
-class Folding(Protocol):
+class Running(Protocol):
+    """Counts running requests instead of the instrument (see `lane.folding.Active`)."""
+
+    def active(self, key: object, attributes: Mapping[str, Any]) -> Any:
+        """Return where running requests with these attributes are counted."""
+
+
+class Folding(Running, Protocol):
     """Takes the figures of requests instead of the instruments (see `lane.folding.Folding`)."""
 
     def batch(self, key: object, attributes: Mapping[str, Any]) -> Any:
         """Return where requests with these attributes are noted."""
-
-    def active(self, key: object, attributes: Mapping[str, Any]) -> Any:
-        """Return where running requests with these attributes are counted."""
 
     def along(self, fold: Callable[[], None]) -> bool:
         """Call this too whenever figures are folded; False where no collection would wait for it."""
@@ -85,14 +91,17 @@ class Instruments:
         "duration",
         "folding",
         "lane",
+        "meter",
         "old",
         "request_body_size",
         "response_body_size",
+        "running",
         "tracer",
     )  # fmt: skip
 
     def __init__(self, tracer: Tracer, meter: Meter, cardinality_limit: int = 2000, *, old: bool = False) -> None:
         self.tracer = tracer
+        self.meter = meter
         self.duration: Histogram = meter.create_histogram(
             semconv.DURATION_METRIC,
             unit="s",
@@ -112,9 +121,11 @@ class Instruments:
         self.board: Board | None = None
         """Where running requests are noted, for the case that this process is killed."""
         self.lane: Lane | None = None
-        """Where request spans come from instead of the tracer, if the provider behind it is ours."""
+        """Where request spans come from instead of the tracer, if the provider behind it allows it."""
         self.folding: Folding | None = None
-        """What takes the figures instead of the instruments, if the provider behind them is ours."""
+        """What takes the figures instead of the instruments, if the provider behind them allows it."""
+        self.running: Running | None = None
+        """What counts running requests instead of the instrument, likewise; `folding` does where it is None."""
         self._sets: dict[MetricKey, dict[str, str | int | bool]] = {}
         self._active_sets: dict[ActiveKey, dict[str, str | int | bool]] = {}
 
@@ -138,6 +149,12 @@ class Instruments:
             meter = metrics.get_meter(SCOPE, __version__, schema_url=semconv.SCHEMA_URL)
         return cls(tracer, meter, cardinality_limit, old=old)
 
+    def renewed(self) -> Instruments:
+        """Return the same handles, with nothing that was noted by them: for a child of the process that made them."""
+        other = copy.copy(self)
+        other.board = other.lane = other.folding = other.running = None
+        return other
+
     def attributes(self, key: MetricKey) -> dict[str, str | int | bool]:
         """Return the low-cardinality attributes of a finished request; over the limit, the overflow set.
 
@@ -153,11 +170,11 @@ class Instruments:
 
     def counting(self, key: ActiveKey) -> tuple[Callable[[], object] | None, Callable[[], object] | None]:
         """Return what counts the begin and the end of a request; None where the instrument has to be used."""
-        folding = self.folding
-        if folding is None:
+        running = self.running or self.folding
+        if running is None:
             return None, None
         shared = self.active_attributes(key)
-        active = folding.active(None if shared is _OVERFLOW else key, shared)
+        active = running.active(None if shared is _OVERFLOW else key, shared)
         return active.begin, active.end
 
     def noting(self, key: MetricKey) -> Callable[[Entry], object] | None:
@@ -188,9 +205,9 @@ class Instruments:
         shared = self.attributes(key)
         self.duration.record(seconds, shared, context)
         if received is not None:
-            self.request_body_size.record(received, shared, context)
+            self.request_body_size.record(received, shared, _PLAIN)
         if sent is not None:
-            self.response_body_size.record(sent, shared, context)
+            self.response_body_size.record(sent, shared, _PLAIN)
 
     def active_attributes(self, key: ActiveKey) -> dict[str, str | int | bool]:
         """Return the attributes of `http.server.active_requests`."""

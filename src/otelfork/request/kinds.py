@@ -17,6 +17,7 @@ from otelfork.encoding.fields import keep
 from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
 from otelfork.request.facts import Forwarding, Request, port_number
+from otelfork.request.facts import Sketch as Sketch  # noqa: PLC0414 - the edges make it for `Kind`
 from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
 from otelfork.request.packing import Packing
@@ -29,11 +30,6 @@ LONGEST_KEY = 2048
 """Kinds with longer keys are made for one request: a header may have many thousand characters."""
 _NO_FORWARDING = Forwarding()
 _join = b"".join
-
-
-Sketch: TypeAlias = "tuple[str, str, str, str, str | int | None, str, Mapping[str, Any] | None]"
-"""(path, query, user agent, peer, its port, X-Forwarded-For, captured headers): what a request alone was sent, as the fields of
-`facts.Request` have it; the port as the server says."""
 
 
 @final
@@ -93,8 +89,8 @@ class Kind:
     """
 
     __slots__ = (
-        "_addresses", "_first", "_forwarded", "_packed", "begun", "bodiless", "ended", "endings", "method", "name", "plan",
-        "row", "running", "scheme", "sent_method", "simple", "url", "version", "websocket",
+        "_addresses", "_common", "_first", "_forwarded", "_packed", "begun", "bodiless", "ended", "endings", "method", "name",
+        "plan", "row", "running", "scheme", "sent_method", "simple", "url", "version", "websocket",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, first: Request) -> None:
@@ -121,6 +117,7 @@ class Kind:
         self.ended: Any = counting[1]
         self.simple = plan.simple and not first.websocket and self.begun is not None
         self._packed: bytes | None = None
+        self._common: dict[str, Any] | None = None
         self._forwarded = "" if first.forwarding is None else first.forwarding.forwarded
         # Not the kind's own: of many hosts there is one set of endings.
         family = (method, addresses.scheme, self.version, first.websocket)
@@ -165,9 +162,14 @@ class Kind:
     def attributes(self, sketch: Sketch) -> dict[str, Any]:
         """Return the attributes that are known when a request begins."""
         settings = self.plan.settings
+        names = self.plan.names
+        if names is None and not self.plan.mapped:
+            common = self._common
+            if common is None:
+                common = self._common = attributes.common(self._addresses, self.method, self._first)
+            return dict(attributes.of_sketch(common, sketch, self._forwarded, settings))
         request = self.request(sketch)
         addresses = resolve(request, settings)
-        names = self.plan.names
         if names is None or self.plan.mapped:
             return dict(attributes.of_request(request, addresses, self.method, settings))
         common = attributes.common(addresses, self.method, request)
@@ -235,7 +237,7 @@ class Plan:
         self.plain_responses = (
             not settings.answers and settings.response_headers is None and hooks.response_hook is None
         )
-        self.simple = instruments.lane is not None and instruments.old is None
+        self.simple = instruments.lane is not None and instruments.folding is not None and instruments.old is None
         self.mapped = attributes.mapped(settings)
         self.names = naming.current
         self.trusts_all = settings.trust is None

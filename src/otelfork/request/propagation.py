@@ -17,6 +17,7 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import CarrierT, Getter, default_getter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from otelfork.settings import Environment
 from otelfork.settings.propagators import propagate
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -160,7 +161,7 @@ def remote(sender: bytes) -> trace.SpanContext:
 def received(carrier: CarrierT, context: Context, getter: Getter[CarrierT]) -> Context:
     """Return what `propagate.extract` does, sooner where ours is the global propagator and there is no baggage."""
     seated = propagate.get_global_textmap()
-    if seated is not DEFAULT or getter.get(carrier, "baggage"):
+    if not reads_alike(seated) or getter.get(carrier, "baggage"):
         return seated.extract(carrier, context, getter)
     return _TRACE_CONTEXT.extract(carrier, context, getter)
 
@@ -190,6 +191,7 @@ def _is_member(key: str, value: str) -> bool:
 _TRACE_CONTEXT = TraceContextPropagator()
 DEFAULT = CompositePropagator([_TRACE_CONTEXT, W3CBaggagePropagator()])
 """What stands in the global seat after `install`."""
+_alike: object = DEFAULT
 
 
 def install(*, chosen: bool) -> bool:
@@ -207,6 +209,20 @@ def install(*, chosen: bool) -> bool:
     if chosen or not _is_default(seated):
         return False
     propagate.set_global_textmap(DEFAULT)
+    return True
+
+
+def reads_alike(seated: object) -> bool:
+    """Tell whether ours may read in place of the propagator in the seat: it is ours, or the API's default that nobody chose.
+
+    That stays in its seat where the providers are the user's own.
+    """
+    global _alike
+    if seated is DEFAULT or seated is _alike:
+        return True
+    if not _is_default(seated) or Environment().is_set("OTEL_PROPAGATORS"):
+        return False
+    _alike = seated
     return True
 
 

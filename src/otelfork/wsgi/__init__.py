@@ -16,7 +16,7 @@ from otelfork.request.hooks import NO_HOOKS, Hooks, call, call_within, lend, onc
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Plan
 from otelfork.request.origin import suppressed, traced_outside
-from otelfork.request.propagation import DEFAULT, sender
+from otelfork.request.propagation import DEFAULT, reads_alike, sender
 from otelfork.settings.http import HttpSettings
 from otelfork.settings.propagators import propagate
 from otelfork.wsgi.body import wrap
@@ -124,7 +124,7 @@ class WSGIMiddleware:
             current
             or "HTTP_BAGGAGE" in environ
             or "HTTP_TRACESTATE" in environ
-            or propagate.get_global_textmap() is not DEFAULT
+            or not ((seated := propagate.get_global_textmap()) is DEFAULT or reads_alike(seated))
         ):
             if current and traced_outside(kind.request(own), environ, raw_path):
                 return None

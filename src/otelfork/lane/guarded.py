@@ -1,0 +1,143 @@
+"""The request lane in place of a tracer that is the user's own: as the SDK made it, in a provider with whatever processors.
+
+Processors are called as the SDK's span calls them, with a span that nobody can tell from it (see `lane`). Where all of them are
+the SDK's own, which do nothing but export what has ended, that alone is done; where one of those has an exporter that was
+taken over (see `exporters.adopted`), it is given the span as it is, and else what the SDK would have made of it.
+
+Private names of the SDK used here, beside those of `lane`:
+
+1. `_span_processors` of the two processors of processors. `on_start`, `_on_ending` and `on_end` of `BatchSpanProcessor` and
+   `SimpleSpanProcessor`, to see that the first two do nothing, and `_batch_processor.emit`, which is what `on_end` comes to:
+   all that it looks at before is whether the span is sampled, for which a span context would have to be made.
+2. `Span._readable_span`.
+
+The probe is in `_does_nothing`, `_emitting` and `lane.fits`. The public fallback is to call the processors.
+"""
+
+# ruff: noqa: SLF001 - see above
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, TypeAlias, final
+
+from opentelemetry.sdk import trace as sdk
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+from otelfork import lane
+from otelfork.seals import seal
+
+Adopt: TypeAlias = "Callable[[Any], bool]"
+"""Takes an exporter over, so that it encodes a span of the lane's as it is; tells whether it could."""
+
+_METHODS = frozenset({"on_start", "_on_ending", "on_end"})
+_SAMPLED = ("context", "trace_flags", "sampled", "_batch_processor", "emit")
+"""The names in `BatchSpanProcessor.on_end`."""
+
+
+def of(tracer: Any, adopt: Adopt) -> lane.Lane | None:
+    """Return a lane in place of this tracer of the user's, or None where it has to be used itself.
+
+    Args:
+        tracer: the tracer.
+        adopt: see `Adopt`.
+    """
+    if type(tracer) is not sdk.Tracer:
+        return None
+    multi = tracer.span_processor
+    if type(multi) not in {sdk.SynchronousMultiSpanProcessor, sdk.ConcurrentMultiSpanProcessor}:
+        return None
+    if not _is_plain(sdk.Tracer.start_span, sdk.__name__) or "start_span" in vars(tracer):
+        return None
+    stock = Stock(multi, adopt)
+    return lane.of(tracer, stock.put, None, alone=stock)
+
+
+@final
+class Stock:
+    """Tells whether all processors of a provider are the SDK's own; then it gives them what has ended, and nothing else is due.
+
+    Args:
+        multi: the provider's processor of processors.
+        adopt: see `Adopt`.
+
+    Attributes:
+        seen: the tuple of processors that was found to be of the SDK alone (see `lane.sole`).
+    """
+
+    __slots__ = ("_adopt", "_ends", "_multi", "_seal", "seen")
+
+    def __init__(self, multi: Any, adopt: Adopt) -> None:
+        self._multi = multi
+        self._adopt = adopt
+        self._seal = seal()
+        self._ends: list[tuple[bool, Callable[[Any], object]]] = []
+        self.seen: object = None
+
+    def __call__(self) -> bool:
+        """Tell whether it is so now."""
+        multi = self._multi
+        processors = multi._span_processors
+        if processors is self.seen:
+            return True
+        if type(multi) is not sdk.SynchronousMultiSpanProcessor or not all(map(_is_stock, processors)):
+            return False
+        # `build.guests` has one in its place, which does what `put` does here.
+        if not _METHODS.isdisjoint(name for name, held in vars(multi).items() if not hasattr(held, "keeps_home")):
+            return False
+        self._ends = [self._end(each) for each in processors]
+        self.seen = processors
+        return True
+
+    def put(self, span: Any) -> None:
+        """Give the processors a span that has ended; one that was begun before a fork is for the parent alone to end."""
+        if not self._seal[0]:
+            return
+        readable = None
+        for as_it_is, take in self._ends:
+            if as_it_is:
+                take(span)
+            else:
+                if readable is None:
+                    readable = span._readable_span()
+                take(readable)
+
+    def _end(self, processor: Any) -> tuple[bool, Callable[[Any], object]]:
+        emit = _emitting(processor)
+        if emit is not None and self._adopt(processor.span_exporter):
+            return True, emit
+        return False, processor.on_end
+
+
+def _is_stock(processor: Any) -> bool:
+    kind = type(processor)
+    return (
+        kind in {BatchSpanProcessor, SimpleSpanProcessor}
+        and _METHODS.isdisjoint(vars(processor))
+        and all(map(_does_nothing, (kind.on_start, getattr(kind, "_on_ending", None))))
+        and _is_plain(kind.on_end, BatchSpanProcessor.__module__)
+    )
+
+
+def _emitting(processor: Any) -> Callable[[Any], object] | None:
+    """Return what `on_end` of a stock batch processor comes to for a sampled span, if that is known."""
+    batch = getattr(processor, "_batch_processor", None)
+    if type(processor) is not BatchSpanProcessor or batch is None or "emit" in vars(batch):
+        return None
+    emit: Callable[[Any], object] | None = getattr(batch, "emit", None)
+    return emit if BatchSpanProcessor.on_end.__code__.co_names == _SAMPLED else None
+
+
+def _is_plain(function: Any, module: str) -> bool:
+    """Tell a method as the SDK has it from one that somebody has put in its place."""
+    return isinstance(function, FunctionType) and function.__module__ == module and not hasattr(function, "__wrapped__")
+
+
+def _does_nothing(method: Any) -> bool:
+    code = getattr(method, "__code__", None)
+    return method is None or (code is not None and code.co_code == _nothing.__code__.co_code)
+
+
+def _nothing(*_: object) -> None:
+    pass

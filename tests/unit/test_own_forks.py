@@ -1,0 +1,93 @@
+"""Laws of a user's own SDK providers in forked children: what is noted for them belongs to the process that noted it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.fresh import run
+
+SETUP = """
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from otelfork import OtelMiddleware
+
+class Writing(SpanExporter):
+    def export(self, batch):
+        for span in batch:
+            out("span", span.attributes["url.path"], who())
+        return SpanExportResult.SUCCESS
+
+traces = TracerProvider(shutdown_on_exit=False)
+traces.add_span_processor(BatchSpanProcessor(Writing()))
+reader = InMemoryMetricReader()
+meters = MeterProvider([reader], shutdown_on_exit=False)
+FORK = {fork}
+
+def collect():
+    for resource in getattr(reader.get_metrics_data(), "resource_metrics", ()):
+        for metric in resource.scope_metrics[0].metrics:
+            for point in metric.data.data_points:
+                value = point.value if hasattr(point, "value") else point.count
+                out(metric.name.rpartition(".")[2], value, who())
+
+def finish():
+    traces.force_flush()
+    collect()
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/fork":
+        pid = FORK()
+        if pid == 0:
+            {child}
+        os.waitpid(pid, 0)
+    start_response("200 OK", [])
+    return [b"x"]
+
+app = OtelMiddleware(application, tracer_provider=traces, meter_provider=meters)
+
+def request(path):
+    body = app({{"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http"}}, lambda *_: None)
+    list(body), body.close()
+"""
+FORKS = ["os.fork", "c_fork"]
+
+
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("public", ["true", "false"])
+def test_a_child_begins_at_zero(fork: str, public: str) -> None:
+    """What was noted before a fork is the parent's, running requests too; what the child notes its own readers collect."""
+    child = "list(map(request, ['/child', '/child'])); finish(); os._exit(0)"
+    lines = run(
+        SETUP.format(fork=fork, child=child) + "request('/first'); request('/fork'); finish()",
+        environment={"OTELFORK_PUBLIC_NAMES_ONLY": public},
+    )
+    spans = sorted(line for line in lines if line.startswith("span"))
+    running = sorted(line for line in lines if line.startswith("active_requests"))
+    # By public names the SDK's own histogram has the parent's first request in the child too: it was recorded before the fork.
+    durations = sorted(line for line in lines if line.startswith("duration"))
+    before = 1 if public == "true" else 0
+    assert (
+        ["span /child child", "span /child child", "span /first parent", "span /fork parent"],
+        ["active_requests 0 child", "active_requests 0 parent"],
+        sorted([f"duration {2 + before} child", "duration 2 parent"]),
+    ) == (spans, running, durations)
+
+
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("public", ["true", "false"])
+def test_a_request_begun_before_a_fork_is_the_parents(fork: str, public: str) -> None:
+    """A child that comes out of its parent's request ends nothing: one span and one count, the parent's."""
+    child = "start_response('200 OK', []); return [b'x']"
+    lines = run(
+        SETUP.format(fork=fork, child=child) + "request('/fork'); finish()",
+        environment={"OTELFORK_PUBLIC_NAMES_ONLY": public},
+    )
+    told = [line for line in lines if line.startswith(("span", "duration", "active"))]
+    assert ["active_requests 0 parent", "duration 1 parent", "span /fork parent"] == sorted(told)
+
+
+def test_an_idle_child_reports_nothing_that_is_running() -> None:
+    """A child that serves nothing counts no running request, though its parent had one when it was forked."""
+    lines = run(SETUP.format(fork="os.fork", child="collect(); os._exit(0)") + "request('/fork'); collect()")
+    assert ["active_requests 0 parent"] == [line for line in lines if line.startswith("active")]
