@@ -8,7 +8,7 @@ Private names of the SDK used here, because its API takes one measurement at a t
 
 1. `_measurement_consumer`, `_is_enabled` of a histogram; `_reader_storages`, `_sdk_config` of its consumer.
 2. `_get_or_init_view_instrument_match` of a storage; `_view`, `_lock`, `_attributes_aggregation`,
-   `_previous_collection_start_nanos` and `_get_or_create_aggregation` of what that returns; `_attribute_keys` of a view.
+   `_previous_collection_start_nanos` of what that returns, and those of `series`; `_attribute_keys` of a view.
 3. `_ExplicitBucketHistogramAggregation` with `_lock _value _sum _min _max _boundaries _record_min_max _reservoir
    _start_time_unix_nano _previous_collection_start_nano`; `_DropAggregation`; `Measurement`; `_hash_attributes`.
 
@@ -36,6 +36,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otelfork.lane.buckets import add
+from otelfork.lane.series import aggregation_of
 
 Entry: TypeAlias = "tuple[float, int | None, int | None, int, bytes, bytes, int]"
 """(seconds, bytes received, bytes sent, time of the end, trace id, span id, flags); None is not measured."""
@@ -201,10 +202,10 @@ def _into(  # noqa: PLR0917
     key = internal()._hash_attributes(kept)
     with match._lock:
         fresh = key not in match._attributes_aggregation
-        aggregation = match._get_or_create_aggregation(key, kept)
+        aggregation = aggregation_of(match, key, kept)
         kind = type(aggregation)
         if kind is internal()._ExplicitBucketHistogramAggregation:
-            if fresh and match._previous_collection_start_nanos is None:
+            if fresh and getattr(match, "_previous_collection_start_nanos", None) is None:  # 1.45.1 has none
                 # As if made at the first measurement, which it was made for.
                 aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = min(
                     entries[0][3], aggregation._start_time_unix_nano
