@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -32,6 +32,7 @@ from opentelemetry.trace import (
 
 from otelfork.encoding import fields, wire
 from otelfork.encoding.encoder import Encoder
+from otelfork.encoding.pieces import Bodies
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NAMES = TEXT | st.sampled_from(["GET /items/{id}", "x" * 127, "x" * 128, "é" * 200, "n" * 20_000])
@@ -280,18 +281,20 @@ def test_a_span_that_cannot_be_encoded_costs_no_other() -> None:
 
 
 def test_a_span_that_packs_itself_stands_beside_the_sdks() -> None:
-    """What has an `otlp` method gives its own body, in the group of its resource and scope."""
+    """Where a class has `otlp`, that adds the spans, in the group of their resource and scope and in their order."""
 
     class Lean:
         resource = Resource.get_empty()
         instrumentation_scope = None
 
-        def otlp(self, encoder: Encoder) -> bytes:
-            return encoder.name("lean") + encoder.attribute("k", 1)
+        @staticmethod
+        def otlp(spans: Iterable[Any], encoder: Encoder, into: Bodies) -> None:
+            for _ in spans:
+                into.add(encoder.name("lean") + encoder.attribute("k", 1))
 
     span = ReadableSpan("fat", SpanContext(1, 2, is_remote=False), resource=Resource.get_empty())
-    found = decoded([span, Lean()]).resource_spans[0].scope_spans[0].spans
-    assert ["fat", "lean"] == [span.name for span in found]
+    found = decoded([span, Lean(), Lean(), span, Lean()]).resource_spans[0].scope_spans[0].spans
+    assert ["fat", "lean", "lean", "fat", "lean"] == [span.name for span in found]
 
 
 def _sizes(encoder: Encoder) -> Iterator[int]:

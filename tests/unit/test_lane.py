@@ -314,6 +314,20 @@ def test_a_sampler_that_is_exchanged_later_is_called() -> None:
     assert (None, False) == (spans[0], spans[1].is_recording())
 
 
+def test_a_span_that_cannot_be_packed_is_left_out() -> None:
+    """Its neighbours arrive, whatever their length and however they ended; it is counted."""
+    pair, encoder = Pair(), Encoder()
+    sketches = [OWN, None, {"url.path": "x" * 3000}, OWN, {}]
+    spans = [pair.lane.begin(GET, sketch, sender, 10) for sketch in sketches for sender in (None, bytes(26))]
+    for number, span in enumerate(spans):
+        span.close(20 + number, Ended(f"GET {number}", {"a": "own"}, StatusCode.UNSET))
+    spans[0]._touched()
+    (resource,) = ExportTraceServiceRequest.FromString(encoder.encode(spans)).resource_spans
+    (scope,) = resource.scope_spans
+    expected = [*range(20, 22), *range(24, 30)]
+    assert (expected, 2) == ([span.end_time_unix_nano for span in scope.spans], encoder.refused)
+
+
 def test_children_are_parented_right() -> None:
     """A child of the SDK's tracer, made in the lane span's context, has its trace and its span id."""
     pair = Pair()

@@ -201,7 +201,7 @@ def test_a_span_touched_in_the_moment_of_its_end_has_the_attributes_of_both() ->
             lane._span._alone = kept
         forks.flush(5)
         attributes = dict(exporter.get_finished_spans()[-1].attributes or {})
-    packed = seen[0].otlp(Encoder())
+    packed = Encoder().encode(seen)
     assert (1, 200, True) == (
         attributes["late"],
         attributes["http.response.status_code"],

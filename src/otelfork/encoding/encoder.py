@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import groupby
 from typing import Any, Protocol, TypeAlias, final
 
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otelfork.encoding import wire
 from otelfork.encoding.fields import LONGEST, MOST, Keys, keep
+from otelfork.encoding.pieces import Bodies, Groups
 
 _logger = logging.getLogger("otelfork")
 
 _KINDS = {kind: wire.SPAN_KIND + wire.varint(kind.value + 1) for kind in SpanKind}
-_SPANS = wire.SCOPE_SPANS_SPANS
 _UNSET = wire.message(wire.SPAN_STATUS, b"")
 
 
 class Packed(Protocol):
-    """A span that packs itself: what the request lane hands over instead of a `ReadableSpan`.
+    """A span whose class packs it: what the request lane hands over instead of a `ReadableSpan`.
 
     All of one class have one resource and one instrumentation scope.
     """
@@ -34,11 +35,11 @@ class Packed(Protocol):
     resource: Any
     instrumentation_scope: Any
 
-    def otlp(self, encoder: Encoder) -> bytes:
-        """Return the body of an OTLP `Span`."""
+    @staticmethod
+    def otlp(spans: Iterable[Any], encoder: Encoder, into: Bodies) -> None:
+        """Add spans of the class; `Encoder.refuse` what cannot be encoded."""
 
 
-Group: TypeAlias = "dict[Any, list[bytes]]"
 Parts: TypeAlias = "tuple[Mapping[str, Any], int, Collection[Any], int, Collection[Any], int]"
 """Attributes, events and links of a span, each with the number of those that were dropped."""
 
@@ -94,34 +95,31 @@ class Encoder:
         Args:
             spans: `ReadableSpan`s, or what is `Packed`. One that cannot be encoded is left out and counted in `refused`.
         """
-        groups: dict[Any, Group] = {}
-        of_kind: dict[type, list[bytes]] = {}
-        resource = scope = bodies = None
-        varints, most = wire.VARINTS, len(wire.VARINTS)
-        for span in spans:
-            try:
-                known = of_kind.get(type(span))
-                if known is not None:
-                    body = span.otlp(self)
-                    length = len(body)
-                    known += (_SPANS, varints[length] if length < most else wire.varint(length), body)
-                    continue
-                packs = hasattr(span, "otlp")
-                body = span.otlp(self) if packs else self.span(span)
-                # Spans come in runs: looking a resource up by its value costs more than the span.
-                if bodies is None or span.resource is not resource or span.instrumentation_scope is not scope:
-                    resource, scope = span.resource, span.instrumentation_scope
-                    bodies = groups.setdefault(resource, {}).setdefault(scope or None, [])
-                if packs:
-                    of_kind[type(span)] = bodies
-            except Exception as error:
-                self._refuse(error)
+        groups = Groups()
+        for kind, run in groupby(spans, type):
+            pack = getattr(kind, "otlp", None)
+            if pack is None:
+                self._add(run, groups)
                 continue
-            bodies += (wire.SCOPE_SPANS_SPANS, wire.varint(len(body)), body)
+            same = list(run)
+            pack(same, self, groups.bodies(same[0].resource, same[0].instrumentation_scope))
         packed: list[bytes] = []
         for resource, scopes in groups.items():
             self._add_resource_spans(resource, scopes, packed)
         return b"".join(packed)
+
+    def _add(self, spans: Iterable[Any], groups: Groups) -> None:
+        resource = scope = bodies = None
+        for span in spans:
+            try:
+                body = self.span(span)
+                if bodies is None or span.resource is not resource or span.instrumentation_scope is not scope:
+                    resource, scope = span.resource, span.instrumentation_scope
+                    bodies = groups.bodies(resource, scope)
+            except Exception as error:
+                self.refuse(error)
+                continue
+            bodies.add(body)
 
     def span(self, span: Any) -> bytes:
         """Return the body of an OTLP `Span`."""
@@ -235,20 +233,25 @@ class Encoder:
             return b""
         return b"".join([self._attribute(tag, key, value) for key, value in attributes.items()])
 
-    def _add_resource_spans(self, resource: Any, scopes: Group, packed: list[bytes]) -> None:
-        """Add a `ResourceSpans` in pieces: put together they are many pages of memory, which is joined once and not five times."""
+    def _add_resource_spans(self, resource: Any, scopes: Mapping[Any, Bodies], packed: list[bytes]) -> None:
+        """Add the pieces of a `ResourceSpans`."""
         own = _known(self._resources, resource, self._resource)
         schema = wire.string(wire.RESOURCE_SPANS_SCHEMA_URL, resource.schema_url)
         length = len(own) + len(schema)
-        inner = [own]
+        inner = []
         for scope, bodies in scopes.items():
             head = _known(self._scopes, scope, self._scope)
             end = wire.string(wire.SCOPE_SPANS_SCHEMA_URL, scope.schema_url) if scope else b""
-            within = len(head) + sum(map(len, bodies)) + len(end)
+            within = len(head) + bodies.length + len(end)
             start = wire.RESOURCE_SPANS_SCOPE_SPANS + wire.varint(within)
             length += len(start) + within
-            inner += (start, head, *bodies, end)
-        packed += (wire.RESOURCE_SPANS + wire.varint(length), *inner, schema)
+            inner.append((start + head, bodies, end))
+        packed += (wire.RESOURCE_SPANS, wire.varint(length), own)
+        for start, bodies, end in inner:
+            packed.append(start)
+            packed += bodies
+            packed.append(end)
+        packed.append(schema)
 
     def _resource(self, resource: Any) -> bytes:
         return wire.message(wire.RESOURCE_SPANS_RESOURCE, self._pairs(wire.RESOURCE_ATTRIBUTES, resource.attributes))
@@ -259,7 +262,8 @@ class Encoder:
         body = wire.string(wire.SCOPE_NAME, scope.name) + wire.string(wire.SCOPE_VERSION, scope.version)
         return wire.message(wire.SCOPE_SPANS_SCOPE, body + self._pairs(wire.SCOPE_ATTRIBUTES, scope.attributes))
 
-    def _refuse(self, error: Exception) -> None:
+    def refuse(self, error: Exception) -> None:
+        """Count a span that is left out."""
         self.refused += 1
         self.reason = f"{type(error).__name__}: {error}"
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from opentelemetry import trace
 
 from otelfork.encoding.encoder import Encoder
+
+PackedEnding: TypeAlias = "tuple[bytes, bytes, bytes, bytes, int]"
+"""(name, kind and the tag of the start time; attributes; status and flags where the parent is remote; the same where it is not; how
+long they and the fields of every span are): the fields that spans with one ending have in common."""
 
 
 class Kind(Protocol):
@@ -30,6 +34,5 @@ class Ending(Protocol):
     status: trace.Status | None
     marks: tuple[str, str] | None
     """Events without attributes at the start and at the end of the span."""
-    packed: tuple[bytes, bytes, bytes, bytes] | None
-    """For the encoder: name, kind and the tag of the start time; attributes; status and flags where the parent is remote, and
-    where it is not."""
+    packed: PackedEnding | None
+    """For `lane.packing`."""

@@ -16,17 +16,12 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.trace import SpanContext, SpanKind
 
-from otelfork.encoding import wire
-from otelfork.encoding.encoder import Encoder
-from otelfork.lane.inner import SERVER, Inner, packed_ending, packed_parent
+from otelfork.lane import packing
+from otelfork.lane.inner import Inner
 from otelfork.lane.kinds import Ending, Kind
 from otelfork.lane.unsampled import context_of, remote
 
 _NO_STATUS = trace.Status()
-# Fields of every span, as names of this module: a name less to look up.
-_TRACE_ID, _SPAN_ID, _PARENT = wire.SPAN_TRACE_ID, wire.SPAN_SPAN_ID, wire.SPAN_PARENT_SPAN_ID
-_END = wire.SPAN_END_TIME[0]
-_times, _join = wire.times_behind_a_tag, b"".join
 MOST_OWN = 64
 """More attributes of our own than this are held as the SDK holds them, so that its limit counts."""
 MOST_MARKS = 2
@@ -248,49 +243,4 @@ class RequestSpan(_Base):  # type: ignore[misc]
             return 0
         return _EMPTY + sum([len(part) for part in sketch if type(part) is str])
 
-    def otlp(self, encoder: Encoder) -> bytes:
-        """Return the body of an OTLP `Span` (see `otelfork.encoding.encoder.Packed`)."""
-        ending, start, end = self._ending, self._start_time, self._end_time
-        if self._inner is not None or ending is None or not start or not end:
-            return self._touched_otlp(encoder)
-        early, late, remote, local = ending.packed or packed_ending(ending, encoder)
-        marks = ending.marks
-        if marks is not None:
-            late += wire.mark(marks[0], start) + wire.mark(marks[1], end)
-        sender = self.sender
-        if sender is None:
-            return _join((
-                _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, early, _times(start, _END, end),
-                self._what.pack(self._sketch, encoder), late, local,
-            ))  # fmt: skip
-        parent, state = self._made_parent, b""
-        if parent is not None:
-            state, tail = packed_parent(parent, encoder)
-            remote = remote[: -len(tail)] + tail
-        return _join((
-            _TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes, state, _PARENT, sender[17:25], early,
-            _times(start, _END, end), self._what.pack(self._sketch, encoder), late, remote,
-        ))  # fmt: skip
-
-    def _touched_otlp(self, encoder: Encoder) -> bytes:
-        inner = self._inner or self._touched()
-        if inner.events is not None or inner.links is not None or self._marks():
-            return encoder.span(self)
-        name, status = self._name, self._status
-        packed = [_TRACE_ID, self.trace_bytes, _SPAN_ID, self.id_bytes]
-        flags = wire.SPAN_LOCAL
-        parent = self._parent
-        if parent is not None:
-            state, flags = packed_parent(parent, encoder)
-            packed += (state, _PARENT, parent.span_id.to_bytes(8, "big"))
-        packed += (encoder.names.get(name) or encoder.name(name), SERVER, wire.times(self._start_time, self._end_time))
-        bounded = inner.attributes
-        if bounded is None:
-            packed.append(self._what.pack(self._sketch, encoder))
-            if self._ending is not None:
-                packed.append((self._ending.packed or packed_ending(self._ending, encoder))[1])
-        else:
-            encoder.attributes(bounded._dict, packed.append)
-            packed.append(wire.count(wire.SPAN_DROPPED_ATTRIBUTES, bounded.dropped))
-        packed += (encoder.status(status.status_code, status.description), flags)
-        return b"".join(packed)
+    otlp = staticmethod(packing.pack)

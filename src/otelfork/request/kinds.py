@@ -58,7 +58,7 @@ class Ending:
         self.attributes = plan.finished(self.plain)
         self.name = kind.name if route is None else f"{kind.name} {route}"
         self.status = _ERROR if status is not None and status >= 500 else None
-        self.packed: tuple[bytes, bytes, bytes, bytes] | None = None
+        self.packed: Any = None
         self.bodiless = kind.bodiless or bodiless(status)
         self.key: MetricKey = (kind.method, kind.scheme, status, error_type, route, kind.version, kind.websocket)
         self.note: Any = plan.instruments.noting(self.key)
