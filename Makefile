@@ -41,7 +41,7 @@ test-public: $(STAMP)  ## the unit tests with the public names of OpenTelemetry 
 test-oldest:     ## the unit tests with the oldest OpenTelemetry that is supported, in an environment of their own
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable '.[dev]'
-	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not private_names" tests/unit
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" tests/unit
 
 # An interpreter of pyenv is found though its shim is not active.
 interpreter = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python$(1)) python$(1))

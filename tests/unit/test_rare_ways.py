@@ -94,6 +94,7 @@ class Step:
         yield
 
 
+@pytest.mark.private_names  # `running` asks the folding
 def test_an_error_made_of_generator_exit_passes_and_the_request_ends() -> None:
     """A coroutine that is closed elsewhere, and raises an error of its own at that, is recorded and raises that error."""
 
@@ -114,6 +115,7 @@ def test_an_error_made_of_generator_exit_passes_and_the_request_ends() -> None:
     assert (1, [0]) == ended
 
 
+@pytest.mark.private_names  # `running` asks the folding
 def test_a_request_that_ends_in_its_hook_is_recorded() -> None:
     """What is no `Exception` (a timeout of gevent, a worker told to go) leaves a hook, and the request with it: it ends."""
 
@@ -169,6 +171,7 @@ def test_what_the_application_says_of_a_failure_is_kept(public: str, monkeypatch
 
 
 @pytest.mark.private_names
+@pytest.mark.private_names  # the moment is the lane's
 def test_a_span_touched_in_the_moment_of_its_end_has_the_attributes_of_both() -> None:
     """Another thread that touches it first just before it ends costs it nothing of its end."""
     seen: list[Any] = []
