@@ -86,7 +86,8 @@ def _rows() -> list[_Row]:
             rows.append(_Row(group, ours, "otelfork", "thread", interface, "extras"))
         group = f"{interface.upper()}, user's own providers"
         rows.append(_Row(group, "otelfork-own", "sdk", "process", interface, "traceparent", 0.20))
-        rows.append(_Row(group, "otelfork-null", "sdk-null", "process", interface, "traceparent", 1.1))
+        group = f"{interface.upper()}, public names alone"
+        rows.append(_Row(group, "otelfork-public", "sdk-null", "process", interface, "traceparent", 1.1))
     for interface, server in _SERVERS:
         for peer in _PEERS:
             target = _SERVED.get(peer) if interface == "asgi" else None

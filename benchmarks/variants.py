@@ -72,7 +72,8 @@ def _otelfork_own(app: Any, interface: str) -> Built:
     return OtelMiddleware(app, tracer_provider=traces, meter_provider=metrics), drain
 
 
-def _otelfork_null(app: Any, interface: str) -> Built:
+def _otelfork_public(app: Any, interface: str) -> Built:
+    os.environ["OTELFORK_PUBLIC_NAMES_ONLY"] = "true"
     from otelfork import OtelMiddleware
 
     traces, metrics, drain = _providers(null=True)
@@ -222,7 +223,7 @@ VARIANTS = {
         Variant("contrib-one", "contrib, one span", _contrib_one, "opentelemetry.instrumentation.asgi", ("asgi",)),
         Variant("otelfork-own", "otelfork, user's providers", _otelfork_own),
         Variant(
-            "otelfork-null", "otelfork, user's providers, null exporter", _otelfork_null, spans=False, points=False
+            "otelfork-public", "otelfork by public names, null exporter", _otelfork_public, spans=False, points=False
         ),
         Variant("sdk-null", "the SDK by hand, null exporter", _sdk_null, spans=False, points=False),
         Variant(
