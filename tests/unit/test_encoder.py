@@ -32,7 +32,6 @@ from opentelemetry.trace import (
 
 from otelfork.encoding import fields, wire
 from otelfork.encoding.encoder import Encoder
-from otelfork.encoding.pieces import Bodies
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NAMES = TEXT | st.sampled_from(["GET /items/{id}", "x" * 127, "x" * 128, "é" * 200, "n" * 20_000])
@@ -288,9 +287,9 @@ def test_a_span_that_packs_itself_stands_beside_the_sdks() -> None:
         instrumentation_scope = None
 
         @staticmethod
-        def otlp(spans: Iterable[Any], encoder: Encoder, into: Bodies) -> None:
-            for _ in spans:
-                into.add(encoder.name("lean") + encoder.attribute("k", 1))
+        def otlp(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
+            body = encoder.name("lean") + encoder.attribute("k", 1)
+            into.extend([wire.message(wire.SCOPE_SPANS_SPANS, body) for _ in spans])
 
     span = ReadableSpan("fat", SpanContext(1, 2, is_remote=False), resource=Resource.get_empty())
     found = decoded([span, Lean(), Lean(), span, Lean()]).resource_spans[0].scope_spans[0].spans

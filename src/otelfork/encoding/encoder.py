@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otelfork.encoding import wire
 from otelfork.encoding.fields import LONGEST, MOST, Keys, keep
-from otelfork.encoding.pieces import Bodies, Groups
+from otelfork.encoding.groups import Groups
 
 _logger = logging.getLogger("otelfork")
 
@@ -36,8 +36,8 @@ class Packed(Protocol):
     instrumentation_scope: Any
 
     @staticmethod
-    def otlp(spans: Iterable[Any], encoder: Encoder, into: Bodies) -> None:
-        """Add spans of the class; `Encoder.refuse` what cannot be encoded."""
+    def otlp(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
+        """Add spans of the class to the pieces of a `ScopeSpans`, with tag and length; `Encoder.refuse` what cannot be encoded."""
 
 
 Parts: TypeAlias = "tuple[Mapping[str, Any], int, Collection[Any], int, Collection[Any], int]"
@@ -119,7 +119,7 @@ class Encoder:
             except Exception as error:
                 self.refuse(error)
                 continue
-            bodies.add(body)
+            bodies += (wire.SCOPE_SPANS_SPANS, wire.varint(len(body)), body)
 
     def span(self, span: Any) -> bytes:
         """Return the body of an OTLP `Span`."""
@@ -233,7 +233,7 @@ class Encoder:
             return b""
         return b"".join([self._attribute(tag, key, value) for key, value in attributes.items()])
 
-    def _add_resource_spans(self, resource: Any, scopes: Mapping[Any, Bodies], packed: list[bytes]) -> None:
+    def _add_resource_spans(self, resource: Any, scopes: Mapping[Any, list[bytes]], packed: list[bytes]) -> None:
         """Add the pieces of a `ResourceSpans`."""
         own = _known(self._resources, resource, self._resource)
         schema = wire.string(wire.RESOURCE_SPANS_SCHEMA_URL, resource.schema_url)
@@ -242,7 +242,7 @@ class Encoder:
         for scope, bodies in scopes.items():
             head = _known(self._scopes, scope, self._scope)
             end = wire.string(wire.SCOPE_SPANS_SCHEMA_URL, scope.schema_url) if scope else b""
-            within = len(head) + bodies.length + len(end)
+            within = len(head) + sum(map(len, bodies)) + len(end)
             start = wire.RESOURCE_SPANS_SCOPE_SPANS + wire.varint(within)
             length += len(start) + within
             inner.append((start + head, bodies, end))

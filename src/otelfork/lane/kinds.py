@@ -9,9 +9,9 @@ from opentelemetry import trace
 
 from otelfork.encoding.encoder import Encoder
 
-PackedEnding: TypeAlias = "tuple[bytes, bytes, bytes, bytes, int]"
-"""(name, kind and the tag of the start time; attributes; status and flags where the parent is remote; the same where it is not; how
-long they and the fields of every span are): the fields that spans with one ending have in common."""
+PackedEnding: TypeAlias = "tuple[bytes, bytes, bytes, bytes]"
+"""Fields that spans with one ending have in common: (name, kind and the tag of the start time; attributes; status and flags where
+the parent is remote; the same where it is not)."""
 
 
 class Kind(Protocol):

@@ -15,54 +15,42 @@ from opentelemetry.trace import SpanContext, SpanKind
 from otelfork.encoding import wire
 from otelfork.encoding.encoder import Encoder
 from otelfork.encoding.fields import keep
-from otelfork.encoding.pieces import Bodies
 from otelfork.lane.kinds import Ending, PackedEnding
 
 _SERVER = wire.SPAN_KIND + wire.varint(SpanKind.SERVER.value + 1)
 _NO_STATUS = trace.Status()
-_IDS = 16 + len(wire.SPAN_SPAN_ID) + 8
-"""Without the tag of the trace id, which `_Starts` has."""
-_PARENT_ID = len(wire.SPAN_PARENT_SPAN_ID) + 8
-_TIMES = len(wire.SPAN_START_TIME) + 8 + len(wire.SPAN_END_TIME) + 8
 
 
-def pack(spans: Iterable[Any], encoder: Encoder, into: Bodies) -> None:
+def pack(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
     """Add request spans to the pieces of a `ScopeSpans` (see `otelfork.encoding.encoder.Packed`)."""
-    starts, times = _starts, wire.times_behind_a_tag
+    starts, join, times = _starts, b"".join, wire.times_behind_a_tag
     span_id, parent_id, end_time = wire.SPAN_SPAN_ID, wire.SPAN_PARENT_SPAN_ID, wire.SPAN_END_TIME[0]
-    added = 0
     for span in spans:
         try:
             ending, start, end, sender = span._ending, span._start_time, span._end_time, span.sender
             if span._inner is not None or ending is None or not start or not end:
-                into.add(_touched(span, encoder))
+                into.append(wire.message(wire.SCOPE_SPANS_SPANS, _touched(span, encoder)))
                 continue
-            early, late, remote, local, length = ending.packed or _pack_ending(ending, encoder)
-            own = span._what.pack(span._sketch, encoder)
-            length += len(own)
+            early, late, remote, local = ending.packed or _pack_ending(ending, encoder)
             if ending.marks is not None:
-                marks = wire.mark(ending.marks[0], start) + wire.mark(ending.marks[1], end)
-                late, length = late + marks, length + len(marks)
+                late += wire.mark(ending.marks[0], start) + wire.mark(ending.marks[1], end)
             if sender is None:
-                head = starts[length]
-                into += (
-                    head, span.trace_bytes, span_id, span.id_bytes, early, times(start, end_time, end), own, late, local,
-                )  # fmt: skip
-                added += len(head) + length
+                body = join((
+                    span.trace_bytes, span_id, span.id_bytes, early, times(start, end_time, end),
+                    span._what.pack(span._sketch, encoder), late, local,
+                ))  # fmt: skip
+                into += (starts[len(body)], body)
                 continue
             state, parent = b"", span._made_parent
             if parent is not None:
                 state, remote = _state(parent, encoder), remote if parent.is_remote else local
-            length += _PARENT_ID + len(state)
-            head = starts[length]
-            into += (
-                head, span.trace_bytes, span_id, span.id_bytes, state, parent_id, sender[17:25], early,
-                times(start, end_time, end), own, late, remote,
-            )  # fmt: skip
-            added += len(head) + length
+            body = join((
+                span.trace_bytes, span_id, span.id_bytes, state, parent_id, sender[17:25], early,
+                times(start, end_time, end), span._what.pack(span._sketch, encoder), late, remote,
+            ))  # fmt: skip
+            into += (starts[len(body)], body)
         except Exception as error:
             encoder.refuse(error)
-    into.length += added
 
 
 @final
@@ -90,9 +78,7 @@ def _pack_ending(ending: Ending, encoder: Encoder) -> PackedEnding:
     status = ending.status or _NO_STATUS
     told = encoder.status(status.status_code, status.description)
     early = encoder.name(ending.name) + _SERVER + wire.SPAN_START_TIME
-    late, remote = encoder.joined(ending.attributes), told + wire.SPAN_REMOTE
-    length = _IDS + len(early) + _TIMES - len(wire.SPAN_START_TIME) + len(late) + len(remote)
-    packed = ending.packed = (early, late, remote, told + wire.SPAN_LOCAL, length)
+    packed = ending.packed = early, encoder.joined(ending.attributes), told + wire.SPAN_REMOTE, told + wire.SPAN_LOCAL
     return packed
 
 
