@@ -146,7 +146,9 @@ def _contrib_calls() -> Mapping[CodeType, str]:
 
 def with_sender(sender: bytes | None) -> Context:
     """Return the context to start in, where nothing is in it but the sender (see `propagation.sender`)."""
-    return BASE if sender is None else propagation.with_span(NonRecordingSpan(propagation.remote(sender)), BASE)
+    if sender is None:
+        return BASE
+    return Context({RECORDED: True, propagation.SPAN_KEY: NonRecordingSpan(propagation.remote(sender))})
 
 
 def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:

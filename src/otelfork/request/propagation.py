@@ -30,6 +30,7 @@ _is_plain = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{
 _unhex = bytes.fromhex
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _KNOWN_FLAGS = trace.TraceFlags.SAMPLED | trace.TraceFlags.RANDOM_TRACE_ID
+_FLAGS = tuple(map(trace.TraceFlags, range(_KNOWN_FLAGS + 1)))
 _LONGEST_TRACEPARENT = 512
 _LONGEST_TRACESTATE = 8192
 """In characters, all headers together. The specification asks for 512 at least; servers take about this much."""
@@ -154,7 +155,7 @@ def remote(sender: bytes) -> trace.SpanContext:
         int.from_bytes(sender[1:17], "big"),
         int.from_bytes(sender[17:25], "big"),
         is_remote=True,
-        trace_flags=trace.TraceFlags(sender[25] & _KNOWN_FLAGS),
+        trace_flags=_FLAGS[sender[25] & _KNOWN_FLAGS],
     )
 
 
