@@ -11,7 +11,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_module
 from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_module
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from tests.unit.recording import call_wsgi, environ, plain
 from tests.unit.test_private import spans
@@ -58,6 +58,26 @@ def test_it_sends_what_it_would_have_sent(receiver: Receiver, protocol: str) -> 
         provider.force_flush()
         provider.shutdown()
         assert (4, other.spans) == (len(receiver.spans), receiver.spans)
+
+
+class Marking(SpanProcessor):
+    """A processor of a user's."""
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        span.set_attribute("marked", True)
+
+
+def test_a_processor_of_the_users_does_not_keep_an_exporter_from_it(receiver: Receiver) -> None:
+    """Beside a processor that has to be called, an exporter is taken over as well, and sends what that one added."""
+    mine = exporter(receiver, HTTP)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Marking())
+    provider.add_span_processor(BatchSpanProcessor(mine))
+    meters = MeterProvider(shutdown_on_exit=False)
+    call_wsgi(OtelMiddleware(plain, tracer_provider=provider, meter_provider=meters))
+    provider.shutdown()
+    (span,) = receiver.spans
+    assert (True, True) == ("export" in vars(mine), span.attributes["marked"])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

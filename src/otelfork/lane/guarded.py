@@ -1,8 +1,8 @@
 """The request lane in place of a tracer that is the user's own: as the SDK made it, in a provider with whatever processors.
 
 Processors are called as the SDK's span calls them, with a span that nobody can tell from it (see `lane`). Where all of them are
-the SDK's own, which do nothing but export what has ended, that alone is done; where one of those has an exporter that was
-taken over (see `exporters.adopted`), it is given the span as it is, and else what the SDK would have made of it.
+the SDK's own, which do nothing but export what has ended, that alone is done: with the span as it is where the exporter could be
+taken over (see `exporters.adopted`), and else with what the SDK would have made of it.
 
 Private names of the SDK used here, beside those of `lane`:
 
@@ -66,13 +66,14 @@ class Stock:
         seen: the tuple of processors that was found to be of the SDK alone (see `lane.sole`).
     """
 
-    __slots__ = ("_adopt", "_ends", "_multi", "_seal", "seen")
+    __slots__ = ("_adopt", "_ends", "_mixed", "_multi", "_seal", "seen")
 
     def __init__(self, multi: Any, adopt: Adopt) -> None:
         self._multi = multi
         self._adopt = adopt
         self._seal = seal()
         self._ends: list[tuple[bool, Callable[[Any], object]]] = []
+        self._mixed: object = None
         self.seen: object = None
 
     def __call__(self) -> bool:
@@ -81,12 +82,16 @@ class Stock:
         processors = multi._span_processors
         if processors is self.seen:
             return True
-        if type(multi) is not sdk.SynchronousMultiSpanProcessor or not all(map(_is_stock, processors)):
+        if processors is self._mixed:
             return False
-        # `build.guests` has one in its place, which does what `put` does here.
-        if not _METHODS.isdisjoint(name for name, held in vars(multi).items() if not hasattr(held, "keeps_home")):
+        ends = [self._end(each) if _is_stock(each) else None for each in processors]
+        known = [end for end in ends if end is not None]
+        # `build.guests` has a method in their place, which does what `put` does here.
+        own = {name for name, held in vars(multi).items() if not hasattr(held, "keeps_home")}
+        if len(known) < len(ends) or type(multi) is not sdk.SynchronousMultiSpanProcessor or _METHODS & own:
+            self._mixed = processors
             return False
-        self._ends = [self._end(each) for each in processors]
+        self._ends = known
         self.seen = processors
         return True
 
