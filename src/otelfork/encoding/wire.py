@@ -187,6 +187,12 @@ def string_head(start: bytes, length: int) -> bytes:
     return SPAN_ATTRIBUTES + varint(len(within) + length) + within
 
 
+def number_head(start: bytes, length: int) -> bytes:
+    """Return what stands before a number from 0 on in the field of a span's attribute, by its length as a varint."""
+    within = start + varint(len(_INT_VALUE) + length) + _INT_VALUE
+    return SPAN_ATTRIBUTES + varint(len(within) + length) + within
+
+
 def key_value(key: str, value: Any) -> bytes:
     """Return the body of a KeyValue.
 

@@ -80,5 +80,7 @@ def text(value: str) -> str:
 
 def port_number(value: object) -> int | None:
     """Return a port as a server gives it, a number or its digits; None for anything else."""
+    if type(value) is int:
+        return value if 0 <= value < 100_000 else None
     number = str(value)
     return int(number) if number.isascii() and number.isdigit() and len(number) <= 5 else None

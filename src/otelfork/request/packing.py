@@ -18,7 +18,8 @@ from otelfork.request.facts import port_number, text
 from otelfork.request.naming import Names
 from otelfork.settings.http import HttpSettings
 
-_PORT = wire.key_start(semconv.NETWORK_PEER_PORT)
+_PORT = [wire.number_head(wire.key_start(semconv.NETWORK_PEER_PORT), length) for length in range(4)]
+"""What stands before a port, by its length as a varint."""
 
 
 @final
@@ -74,6 +75,7 @@ class _Ports(dict[Any, bytes]):
         number = port_number(given)
         if number is None:
             return b""
-        field = wire.short_field(_PORT, wire.any_value(number))
+        packed = wire.varint(number)
+        field = _PORT[len(packed)] + packed
         keep(self, given, field)
         return field
