@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from otelfork import semconv
 from otelfork.request import oldnames
-from otelfork.request.addresses import Addresses, client_address, resolve
-from otelfork.request.facts import Request, Sketch, port_number, text
+from otelfork.request.addresses import Addresses, resolve
+from otelfork.request.facts import Request, text
 from otelfork.request.redaction import redact_query
 from otelfork.settings.http import HttpSettings
 
@@ -34,35 +34,6 @@ def of_request(request: Request, addresses: Addresses, method: str, settings: Ht
         settings: what to hide and to add.
     """
     return finished({**common(addresses, method, request), **own(request, addresses, settings)}, settings)
-
-
-def of_sketch(common: Attributes, sketch: Sketch, forwarded: str, settings: HttpSettings) -> Attributes:
-    """Return what `of_request` does where no name is mapped, sooner.
-
-    Args:
-        common: what the function of that name made of the request's kind.
-        sketch: what the request alone was sent.
-        forwarded: the header of that name.
-        settings: whom to believe and what to hide.
-    """
-    path, query_string, agent, peer, given, forwarded_for, headers = sketch
-    found = {**common, semconv.URL_PATH: text(path)}
-    if query_string:
-        found[semconv.URL_QUERY] = query(query_string, settings)
-    client = client_address(peer, forwarded, forwarded_for, settings)
-    if client:
-        found[semconv.CLIENT_ADDRESS] = text(client)
-    if peer:
-        found[semconv.NETWORK_PEER_ADDRESS] = text(peer)
-    if agent:
-        found[semconv.USER_AGENT_ORIGINAL] = text(agent)
-    port = port_number(given) if peer and given is not None else None
-    if port is not None:
-        found[semconv.NETWORK_PEER_PORT] = port
-    if headers:
-        for name, values in headers.items():
-            found[semconv.REQUEST_HEADER + name] = tuple(values)
-    return found
 
 
 def mapped(settings: HttpSettings) -> bool:

@@ -203,7 +203,7 @@ class Instruments:
             sent: bytes of the response's body, likewise.
             context: the request's context.
         """
-        shared = self.attributes(key)
+        shared = self._sets.get(key) or self.attributes(key)
         self.duration.record(seconds, shared, context)
         if received is not None:
             self.request_body_size.record(received, shared, _NO_SPAN)

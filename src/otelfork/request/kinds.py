@@ -22,6 +22,7 @@ from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
 from otelfork.request.packing import Packing
 from otelfork.request.routes import FindRoute
+from otelfork.request.telling import Telling
 from otelfork.settings.http import HttpSettings
 
 _End: TypeAlias = "tuple[int | None, str | None, str | None]"
@@ -161,13 +162,13 @@ class Kind:
 
     def attributes(self, sketch: Sketch) -> dict[str, Any]:
         """Return the attributes that are known when a request begins."""
-        settings = self.plan.settings
         names = self.plan.names
         if names is None and not self.plan.mapped:
             common = self._common
             if common is None:
                 common = self._common = attributes.common(self._addresses, self.method, self._first)
-            return dict(attributes.of_sketch(common, sketch, self._forwarded, settings))
+            return self.plan.telling.attributes(common, sketch, self._forwarded)
+        settings = self.plan.settings
         request = self.request(sketch)
         addresses = resolve(request, settings)
         if names is None or self.plan.mapped:
@@ -218,11 +219,12 @@ class Plan:
         mapped: whether other names are added to the attributes.
         names: the second set of names of this process's requests.
         packing: for the encoder.
+        telling: for who looks at attributes before.
     """
 
     __slots__ = (
         "answers", "board", "endings", "find_route", "instruments", "kinds", "lane", "mapped", "names", "packing",
-        "plain_responses", "search_excluded", "settings", "simple", "trusts_all",
+        "plain_responses", "search_excluded", "settings", "simple", "telling", "trusts_all",
     )  # fmt: skip
 
     def __init__(
@@ -245,6 +247,7 @@ class Plan:
         self.kinds: dict[Any, Kind] = {}
         self.endings: dict[Any, dict[_End, Ending]] = {}
         self.packing = Packing(settings, self.names)
+        self.telling = Telling(settings)
 
     def kind(self, key: object, request: Request) -> Kind:
         """Return the kind of a request whose key was not seen yet. A full cache begins anew: keys hold what clients send."""
