@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable
 from typing import Protocol
 
-from otelfork.seals import seal
+from otelfork.seals import Seal, seal
 
 BUILD_SECONDS = 5.0
 """How long a thread waits for another one that builds or shuts down. Past it a record is lost, and no two locks wait for ever."""
@@ -71,6 +71,7 @@ class _Process:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.seal = seal()
+        self.seal[1] = 1
         self.generation: Generation | None = None
         self.failed = False
         self.building = False
@@ -131,6 +132,24 @@ def ensure() -> Generation | None:
     return _first_use(process, _build)
 
 
+def standing() -> tuple[Seal, int]:
+    """Return what tells, at the price of reading a byte, whether what was made of the current generation can still be used.
+
+    Returns:
+        A seal and a number: it can as long as `seal[1]` is that number (this process lives, and `change` was not called).
+    """
+    process = _process
+    if not process.seal[0]:
+        process = _here()
+    return process.seal, process.seal[1]
+
+
+def change() -> None:
+    """Let nothing that stands now stand any longer (see `standing`): another generation is there, or another wish."""
+    numbers = _here().seal
+    numbers[1] = numbers[1] % 255 + 1  # never 0, which is a child's
+
+
 def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Generation | None:
     if not process.lock.acquire(timeout=BUILD_SECONDS):
         return process.generation
@@ -150,6 +169,7 @@ def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Gen
                 process.building = False
     finally:
         process.lock.release()
+    change()
     if built is not None:
         # After the generation is in its place: starting a thread lets other greenlets run, and gunicorn's gevent worker patches
         # after our import, so that all of them pass our lock as one thread.
@@ -165,6 +185,7 @@ def _take(process: _Process, *, failed: bool) -> Generation | None:
     locked = process.lock.acquire(timeout=BUILD_SECONDS)
     try:
         generation, process.generation, process.failed = process.generation, None, failed
+        change()
     finally:
         if locked:
             process.lock.release()

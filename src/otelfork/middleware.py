@@ -182,6 +182,7 @@ class _PerGeneration:
     def renew(self) -> None:
         """Make other instruments for the next request; what runs ends with those that it began with."""
         self._generation = None
+        forks.change()
 
 
 _made: weakref.WeakSet[_PerGeneration] = weakref.WeakSet()
@@ -221,7 +222,7 @@ def _is_ours(instrument: Any) -> bool:
 
 def switch_off(app: OtelMiddleware) -> None:
     """Let every request to come pass through untouched, wherever the middleware is held; for uninstrumentation."""
-    cast(Any, app)._instruments = _off  # noqa: SLF001 - of a class of this module
+    cast(Any, app)._edge.switch_off()  # noqa: SLF001 - of a class of this module
 
 
 def _off() -> None:

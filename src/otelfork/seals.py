@@ -14,10 +14,16 @@ _WIPE_ON_FORK = 18
 
 
 class Seal(Protocol):
-    """`seal[0]` is true in the process that made it, and false in its children."""
+    """Two numbers from 0 to 255 that are 0 in every child of the process that made it.
 
-    def __getitem__(self, index: int, /) -> object:
-        """Return whether this is still the process."""
+    The first is 1 in the process itself. The second is for whoever made the seal: what it counts there others compare.
+    """
+
+    def __getitem__(self, index: int, /) -> int:
+        """Return a number, or 0 in a child."""
+
+    def __setitem__(self, index: int, number: int, /) -> None:
+        """Set a number."""
 
 
 class ByPid:
@@ -25,9 +31,13 @@ class ByPid:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
+        self._numbers = bytearray((1, 0))
 
-    def __getitem__(self, _: int) -> object:
-        return os.getpid() == self._pid
+    def __getitem__(self, index: int) -> int:
+        return self._numbers[index] if os.getpid() == self._pid else 0
+
+    def __setitem__(self, index: int, number: int) -> None:
+        self._numbers[index] = number
 
 
 def seal() -> Seal:

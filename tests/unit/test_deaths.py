@@ -49,7 +49,7 @@ def kill(pid: int) -> None:
 
 def request(board: Scoreboard, *, age: float = 0.0) -> None:
     """Begin a request that has run for so many seconds."""
-    board.begin(bytes(16), b"12345678", b"", 1, time.time_ns() - int(age * 1e9), b"GET /slow")
+    board.begin(bytes(17), b"12345678", 1, time.time_ns() - int(age * 1e9), b"GET /slow")
 
 
 def test_a_killed_worker_is_found_with_its_span(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_finder_that_comes_late_makes_no_timeout(tmp_path: Path) -> None:
         content, 0, 1, 1, 0, 0, now - 90_000_000_000, now - 60_000_000_000, b"", 1, 1, 10, 0, 0, b"gunicorn", 0
     )
     boardfile.REQUEST.pack_into(
-        content, boardfile.ROW, 1, 0, 1, 0, b"", b"", b"", now - 65_000_000_000, b"", b"", boardfile.RUNNING
+        content, boardfile.ROW, 1, 1, 0, b"", b"", b"", now - 65_000_000_000, b"", b"", boardfile.RUNNING
     )
     assert "" == deaths.how(boardfile.Owner.read(bytes(content)), bytes(content))
 
@@ -208,7 +208,7 @@ def test_requests_beyond_the_rows_are_counted_among_the_running(tmp_path: Path) 
     """Rows are a bound on what a kill can show, not on what the figures tell."""
     board = Scoreboard(tmp_path / "run", RUN, rows=15)
     enlist(board)
-    rows = [board.begin(bytes(16), b"%08d" % number, b"", 1, START, b"GET /") for number in range(1, 21)]
+    rows = [board.begin(bytes(17), b"%08d" % number, 1, START, b"GET /") for number in range(1, 21)]
     board.end(rows[-1])
     assert (19, 5) == (board.census().requests, board.missed)
 

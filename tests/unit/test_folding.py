@@ -122,7 +122,7 @@ def counts(reader: InMemoryMetricReader) -> dict[str, int]:
 def test_every_collection_has_everything_noted_before() -> None:
     """A reader that collects by itself finds each request that ended before, and none twice; None is not measured."""
     folding, reader = joined()
-    folding.active("a", {"a": 1}).begin()
+    next(folding.active("a", {"a": 1}).begun)
     batch = folding.batch("a", {"a": 1})
     seen = []
     for number in range(3):
@@ -143,9 +143,9 @@ def test_nothing_is_lost_or_doubled_between_threads() -> None:
     def work() -> None:
         for _ in range(3000):
             active = folding.active("a", {"a": 1})
-            active.begin()
+            next(active.begun)
             folding.batch("a", {"a": 1}).add(entry())
-            active.end()
+            next(active.ended)
 
     def read() -> None:
         while not done.is_set():
@@ -179,8 +179,8 @@ def test_running_requests_are_never_negative() -> None:
     """However often it is read, the number of running requests is what began less what ended."""
     active = Active({})
     seen = [active.running()]
-    for step in (active.begin, active.begin, active.end, active.end):
-        step()
+    for step in (active.begun, active.begun, active.ended, active.ended):
+        next(step)
         seen += [active.running(), active.running()]
     assert [0, 1, 1, 2, 2, 1, 1, 0, 0] == seen
 

@@ -185,8 +185,8 @@ class Pair:
         if name == "close":
             end, new_name, attributes, code = arguments
             for span in (self.theirs, self.ours):
-                if span is self.ours and hasattr(span, "close"):
-                    span.close(end, Ended(new_name, attributes, code))
+                if isinstance(span, lane.RequestSpan):
+                    self.lane.close(span, end, Ended(new_name, attributes, code))
                     continue
                 if getattr(span, "name", None) == "GET" != new_name:
                     span.update_name(new_name)
@@ -320,7 +320,7 @@ def test_a_span_that_cannot_be_packed_is_left_out() -> None:
     sketches = [OWN, None, {"url.path": "x" * 3000}, OWN, {}]
     spans = [pair.lane.begin(GET, sketch, sender, 10) for sketch in sketches for sender in (None, bytes(26))]
     for number, span in enumerate(spans):
-        span.close(20 + number, Ended(f"GET {number}", {"a": "own"}, StatusCode.UNSET))
+        pair.lane.close(span, 20 + number, Ended(f"GET {number}", {"a": "own"}, StatusCode.UNSET))
     spans[0]._touched()
     (resource,) = ExportTraceServiceRequest.FromString(encoder.encode(spans)).resource_spans
     (scope,) = resource.scope_spans

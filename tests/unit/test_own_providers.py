@@ -191,7 +191,7 @@ def test_the_guarded_lane_is_on_where_all_is_the_sdks_own() -> None:
     served.request()
     made: Any = served.app
     served.provider.shutdown()
-    instruments = made._instruments()
+    instruments = made._edge.instruments()
     assert (True, True, True) == (
         isinstance(served.spans[0], RequestSpan), instruments.folding is not None, instruments.lane is not None,
     )  # fmt: skip
@@ -292,7 +292,7 @@ def test_figures_are_folded_before_they_are_many() -> None:
     for number in range(FOLD_AT + 10):
         served.request(REQUEST_METHOD=("GET", "POST", "PUT")[number % 3])
     made: Any = served.app
-    folding = made._instruments().folding
+    folding = made._edge.instruments().folding
     waiting = 0 if folding is None else sum(len(batch.entries) for batch in folding._batches.values())
     assert (True, FOLD_AT + 10) == (
         waiting <= 10, sum(point[3][0] for point in served.points() if point[0] == DURATION),

@@ -33,8 +33,8 @@ def killed(directory: Path, work: Callable[[Scoreboard], None], run: str = RUN, 
 
 def begin(board: Scoreboard, text: str = "GET /slow", span: int = SPAN) -> int:
     """Begin a sampled request."""
-    ids = TRACE.to_bytes(16, "big"), span.to_bytes(8, "big"), PARENT.to_bytes(8, "big")
-    return board.begin(*ids, 1, 1_700_000_000_000_000_000, text.encode("utf-8", "replace"))
+    origin = b"\0" + TRACE.to_bytes(16, "big") + PARENT.to_bytes(8, "big")
+    return board.begin(origin, span.to_bytes(8, "big"), 1, 1_700_000_000_000_000_000, text.encode("utf-8", "replace"))
 
 
 def test_running_request_of_a_killed_process_is_found_by_a_living_one(tmp_path: Path) -> None:

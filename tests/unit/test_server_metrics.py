@@ -100,7 +100,7 @@ def test_the_living_workers_are_told_by_the_first_of_them(tmp_path: Path) -> Non
     lines = run(
         """
         server()
-        request = lambda: forks.current().board.begin(bytes(16), b"12345678", b"", 1, time.time_ns(), b"GET /")
+        request = lambda: forks.current().board.begin(bytes(17), b"12345678", 1, time.time_ns(), b"GET /")
         flush = lambda: otelfork.flush(10)
         pids = [worker(lambda: None), worker(request), worker(lambda: (request(), request(), otelfork.flush(10)))]
         killed(*pids[0])
@@ -205,7 +205,7 @@ def test_requests_without_a_row_are_a_metric(tmp_path: Path) -> None:
             forks.ensure()
             board = forks.current().board
             for number in range(1, 6):
-                board.begin(bytes(16), b"%08d" % number, b"", 1, time.time_ns(), b"GET /")
+                board.begin(bytes(17), b"%08d" % number, 1, time.time_ns(), b"GET /")
         reaped([forked(work)])
         """,
         environment={"OTELFORK_RUN_DIR": str(tmp_path / "run"), "OTELFORK_REQUEST_ROWS": "3"},

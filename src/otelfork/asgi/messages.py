@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable
 from time import perf_counter_ns
-from typing import Any, final
+from typing import Any, cast, final
 
 from otelfork import semconv
 from otelfork.asgi.scope import Message, Receive, Scope, Send, decoded
-from otelfork.request.exchange import DISCONNECT, INCOMPLETE, Exchange, General
+from otelfork.request.exchange import Exchange, General
 from otelfork.request.hooks import Hooks, call, once
+from otelfork.request.rest import DISCONNECT, INCOMPLETE
+from otelfork.request.routes import DJANGO
 
 
 class _Messages(Exchange):
@@ -19,33 +21,21 @@ class _Messages(Exchange):
     Attributes:
         scope: the application's.
         server_receive, server_send: the server's.
-        hooks: the user's.
         lent: see `request.hooks.Hooked`.
         disconnected: whether the application was told that the client has left.
     """
 
-    __slots__ = ("disconnected", "hooks", "lent", "scope", "server_receive", "server_send")
+    __slots__ = ("disconnected", "lent", "scope", "server_receive", "server_send")
 
     scope: Scope
     server_receive: Receive
     server_send: Send
-    hooks: Hooks
     lent: Hooks
 
-    async def receive(self) -> Message:
-        """Receive a message of the server for the application."""
-        message = await self.server_receive()
+    def _call_request_hook(self, message: Message) -> None:
         hook = self.hooks.client_request_hook
         if hook is not None:
             call("client_request_hook", hook, self.span, self.scope, message)
-        try:
-            self._received(message)
-        except Exception:
-            once("a received message could not be recorded", "asgi.receive")
-        return message
-
-    def _received(self, message: Message) -> None:
-        raise NotImplementedError
 
     def _respond(self, message: Message) -> Message:
         """Note the start of a response, and return the message with our headers added where that is wanted."""
@@ -83,40 +73,65 @@ class HttpMessages(_Messages):
         self, plan: Any, kind: Any, sketch: Any, carrier: Any, sender: bytes | None, general: General | None
     ) -> None:
         self.disconnected = self._trailers = self._complete = False
+        self.scope = carrier
         Exchange.__init__(self, plan, kind, sketch, carrier, sender, general)
+
+    async def receive(self) -> Message:
+        """Receive a message of the server for the application."""
+        receive = (
+            self.server_receive
+        )  # read first and called then: in one step the interpreter looks for a method of the class
+        message = await receive()
+        if self._plan.hooked:
+            self._call_request_hook(message)
+        try:
+            kind = message["type"]
+            if kind == "http.request":
+                body = message.get("body")
+                if body:
+                    self.received += len(body)
+            elif kind == "http.disconnect":
+                self.disconnected = True
+        except Exception:
+            once("a received message could not be recorded", "asgi.receive")
+        return message
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application: note it, and return what the server's `send` returns."""
-        if self.ended or self._complete:
-            return self.server_send(message)
-        if self.hooks.client_response_hook is not None:
-            self._hooked(message)
-        final = False
+        send = self.server_send
+        if self._complete:
+            return send(message)
         try:
+            if self._plan.hooked:
+                self._hooked(message)
             kind = message["type"]
             if kind == "http.response.body":
                 body = message.get("body")
                 if body:
-                    self.sent += body.nbytes if type(body) is memoryview else len(body)
-                final = not message.get("more_body") and not self._trailers
+                    self.sent += len(body) if type(body) is bytes else memoryview(body).nbytes
+                final = not self._trailers and not message.get("more_body")
             elif kind == "http.response.start":
-                if "trailers" in message:
-                    self._trailers = bool(message["trailers"])
+                final = False
                 status = message.get("status")
-                if type(status) is int and self._plan.plain_responses:
+                if type(status) is int and self._plan.plain_responses and "trailers" not in message:
                     self.status = status
-                    if self.route is None:
+                    if self.route is None and DJANGO in self.scope:
                         self._find_out_route(status)
                 else:
-                    message = self._respond(message)
+                    message = self._start(message)
             else:
                 final = self._rare(kind, message)
         except Exception:
             once("a sent message could not be recorded", "asgi.send")
+            return send(message)
         if final:
             self._complete = True
-            return self._last(self.server_send(message))
-        return self.server_send(message)
+            return self._last(send(message))
+        return send(message)
+
+    def _start(self, message: Message) -> Message:
+        self._trailers = bool(message.get("trailers"))
+        return self._respond(message)
 
     async def _last(self, sending: Awaitable[None]) -> None:
         """Await the last message of the response: with its last byte handed over the request is over."""
@@ -143,20 +158,12 @@ class HttpMessages(_Messages):
             return not message.get("more_body") and not self._trailers
         return False  # early hints, push and what is yet to come
 
-    def _received(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.request":
-            body = message.get("body")
-            if body:
-                self.received += len(body)
-        elif kind == "http.disconnect":
-            self.disconnected = True
-
     def leave(self) -> None:
         """End the exchange as the application is done."""
         if self.ended:
             return
         if not self._complete:
+            self._complete = True
             self.cut(DISCONNECT if self.disconnected else INCOMPLETE)
         self.end()
 
@@ -169,6 +176,7 @@ class WebsocketMessages(_Messages):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.scope = cast("Scope", self.carriers[0])
         self.disconnected = False
         self._accepted = False
         self._denied = False
@@ -176,6 +184,16 @@ class WebsocketMessages(_Messages):
         self._close_code: int | None = None
         self._received_count = 0
         self._sent_count = 0
+
+    async def receive(self) -> Message:
+        """Receive a message of the server for the application."""
+        message = await self.server_receive()
+        self._call_request_hook(message)
+        try:
+            self._received(message)
+        except Exception:
+            once("a received message could not be recorded", "asgi.receive")
+        return message
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application: note it, and return what the server's `send` returns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from operator import itemgetter
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -21,12 +22,19 @@ ASGIApplication: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
 
 _SAFE_IN_PATH = "/:@!$&'()*+,;=~"
 _FORWARDING = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
+_PROXIED = (b"forwarded", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
+_REQUIRED, _OWN = (
+    ("type", "method", "scheme", "http_version", "server"),
+    ("raw_path", "root_path", "query_string", "client"),
+)
+_required, _own = itemgetter(*_REQUIRED), itemgetter(*_OWN)
+"""What nearly every server gives: one call in place of several."""
 _SINGLE = frozenset({b"host", b"user-agent"})
 
 
 def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
     """Return the facts of a request."""
-    headers = join(scope.get("headers") or ())
+    headers = join(list(scope.get("headers") or ()))
     get = headers.get
     websocket = scope["type"] == "websocket"
     peer, peer_port = _end(scope.get("client"))
@@ -54,27 +62,50 @@ def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
     )
 
 
-def key(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) -> tuple[Any, ...]:
-    """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`."""
-    server = scope.get("server")
-    if type(server) is list:  # allowed, and no key of a dictionary
-        server = tuple(server)
-    get, header = scope.get, headers.get
-    found = (
-        scope["type"], get("method"), get("scheme"), get("http_version"), server, header(b"host"), header(b"forwarded"),
-        header(b"x-forwarded-proto"), header(b"x-forwarded-host"), header(b"x-forwarded-port"),
-    )  # fmt: skip
-    return found if plan.trusts_all else (*found, _end(get("client"))[0])
+def is_simple(headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether the host is the only header that a request's kind depends on, and only a `traceparent` can be its parent."""
+    return not (
+        b"x-forwarded-proto" in headers
+        or b"x-forwarded-host" in headers
+        or b"x-forwarded-port" in headers
+        or b"forwarded" in headers
+        or b"baggage" in headers
+        or b"tracestate" in headers
+    )
+
+
+def key(
+    scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan, *, simple: bool = False
+) -> tuple[Any, ...]:
+    """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`.
+
+    Args:
+        scope: the request.
+        headers: as `join` returns them.
+        plan: what is done for it.
+        simple: whether no proxy has added anything that its kind depends on.
+    """
+    try:
+        first: tuple[Any, ...] = _required(scope)
+    except KeyError:
+        first = tuple(map(scope.get, _REQUIRED))
+    if type(first[-1]) is list:  # the server: allowed, and no key of a dictionary
+        first = (*first[:-1], tuple(first[-1]))
+    known: tuple[Any, ...] = (first, headers.get(b"host"))
+    if not simple:
+        known += tuple(map(headers.get, _PROXIED))
+    return known if plan.trusts_all else (*known, _end(scope.get("client"))[0])
 
 
 def sketch(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) -> Sketch:
     """Return what `read` returns, less what belongs to the kind of the request."""
-    get, header = scope.get, headers.get
-    raw = get("raw_path")
-    path = raw.decode("latin-1") if raw and not get("root_path") and b"?" not in raw else raw_path(scope)
-    query, agent, forwarded_for = get("query_string"), header(b"user-agent"), header(b"x-forwarded-for")
-    client = get("client")
-    peer, port = _end(client) if client else ("", None)
+    try:
+        raw, root, query, client = _own(scope)
+    except KeyError:
+        raw, root, query, client = map(scope.get, _OWN)
+    path = raw.decode("latin-1") if raw and not root and b"?" not in raw else raw_path(scope)
+    agent, forwarded_for = headers.get(b"user-agent"), headers.get(b"x-forwarded-for")
+    peer, port = _end(client)
     captured = None
     wanted = plan.settings.request_headers
     if wanted is not None:
@@ -85,13 +116,12 @@ def sketch(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan)
     )  # fmt: skip
 
 
-def join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def join(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return the headers by name; several lines of one header are joined with commas (RFC 9110, section 5.3)."""
-    pairs = headers if isinstance(headers, list) else list(headers)
-    found: dict[bytes, bytes] = dict(pairs)
-    if len(found) != len(pairs):
+    found: dict[bytes, bytes] = dict(headers)
+    if len(found) != len(headers):
         found = {}
-        for name, value in pairs:
+        for name, value in headers:
             seen = found.get(name)
             if seen is None:
                 found[name] = value
@@ -128,6 +158,8 @@ def _end(pair: Any) -> tuple[str, int | None]:
     if not pair:
         return "", None
     address, port = pair
+    if type(address) is str and type(port) is int:
+        return address, port
     return str(address or ""), port if isinstance(port, int) else None
 
 

@@ -57,7 +57,8 @@ class OutboxSpanProcessor(SpanProcessor):
     def put(self, span: Any) -> None:
         """Queue a sampled span of the request lane, which calls this in place of `on_end`."""
         if not self.muted and self._seal[0]:
-            self._put(span)
+            put = self._put
+            put(span)
 
     def shutdown(self) -> None:
         """The outbox is shut down by its generation."""

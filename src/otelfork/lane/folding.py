@@ -74,20 +74,19 @@ class Batch:
 
 @final
 class Active:
-    """How many requests of one attribute set are running: begun and ended, counted apart and without a lock."""
+    """How many requests of one attribute set are running: counted without a lock, by `next(begun)` and `next(ended)`."""
 
-    __slots__ = ("_begun", "_ended", "attributes", "begin", "end")
+    __slots__ = ("attributes", "begun", "ended")
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
         self.attributes = dict(attributes)
-        self._begun, self._ended = itertools.count(), itertools.count()
-        self.begin, self.end = self._begun.__next__, self._ended.__next__
+        self.begun, self.ended = itertools.count(), itertools.count()
 
     def running(self) -> int:
         """Return the number. For one thread at a time (a consumer's lock): reading is one more step of both counts."""
         # The ended first: of a request that begins and ends in between neither or only the begin is seen.
-        ended = next(self._ended)
-        return next(self._begun) - ended
+        ended = next(self.ended)
+        return next(self.begun) - ended
 
 
 class Folding:

@@ -40,18 +40,20 @@ class RequestSpan(_Base):  # type: ignore[misc]
     """
 
     __slots__ = (
-        "_end_time", "_ending", "_name", "_sketch", "_start_time", "_what",
+        "_end_time", "_ending", "_inner", "_sketch", "_start_time", "_what",
         "flags", "id_bytes", "sender", "trace_bytes",
     )  # fmt: skip
 
     _kind = SpanKind.SERVER
-    _status: trace.Status = _NO_STATUS
     _trace_config = None
     _record_exception = True
     _set_status_on_exception = True
     _record_end_metrics = None
+    _inner: Inner | None
+    """What it needs from the moment on that somebody touches it; None before."""
     # Made by few: in the span's dictionary, which is not there before.
-    _inner: Inner | None = None
+    _made_name: str | None = None
+    _made_status: trace.Status | None = None
     _made_context: SpanContext | None = None
     _made_parent: SpanContext | None = None
     _put: Callable[[Any], None]
@@ -68,7 +70,6 @@ class RequestSpan(_Base):  # type: ignore[misc]
         start_time: int,
         parent: SpanContext | None = None,
     ) -> None:
-        self._name = what.name
         self._what = what
         self._sketch = sketch
         self.trace_bytes = trace_id
@@ -78,8 +79,31 @@ class RequestSpan(_Base):  # type: ignore[misc]
         self._start_time = start_time
         self._end_time: int | None = None
         self._ending: Ending | None = None
+        self._inner = None
         if parent is not None:
             self.__dict__["_made_parent"] = parent
+
+    @property
+    def _name(self) -> str:
+        made, ending = self._made_name, self._ending
+        if made is not None:
+            return made
+        return self._what.name if ending is None else ending.name
+
+    @_name.setter
+    def _name(self, name: str) -> None:
+        self.__dict__["_made_name"] = name
+
+    @property
+    def _status(self) -> trace.Status:
+        made, ending = self._made_status, self._ending
+        if made is None and ending is not None:
+            made = ending.status
+        return _NO_STATUS if made is None else made
+
+    @_status.setter
+    def _status(self, status: trace.Status) -> None:
+        self.__dict__["_made_status"] = status
 
     @property
     def _context(self) -> SpanContext:
@@ -102,7 +126,8 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     def _touched(self) -> Inner:
         # Atomic: of two threads that touch the span first, one makes what both use.
-        made: Inner = self.__dict__.setdefault("_inner", Inner())
+        made: Inner = self.__dict__.setdefault("_made_inner", Inner())
+        self._inner = made
         return made
 
     @property
@@ -190,25 +215,10 @@ class RequestSpan(_Base):  # type: ignore[misc]
         return 0 if inner is None or inner.links is None else inner.links.dropped
 
     def close(self, end_time: int, ending: Ending) -> None:
-        """End the span, with what is known of its request by then: in place of four calls, whose values need no check.
+        """End the span, with what is known of its request by then (see `Lane.close`, which asks for it where it has to).
 
         A name that somebody gave the span meanwhile is kept.
         """
-        alone = self._alone
-        if (
-            self._inner is None
-            and self._end_time is None
-            and (self._span_processor._span_processors is alone.seen or alone())
-        ):
-            self._ending = ending
-            self._name = ending.name
-            if ending.status is not None:
-                self.__dict__["_status"] = ending.status
-            self._end_time = end_time
-            if self._inner is not None:
-                self._inner.ended(ending.attributes)
-            self._put(self)
-            return
         if self._name == self._what.name != ending.name:
             self.update_name(ending.name)
         self.set_attributes(ending.attributes)

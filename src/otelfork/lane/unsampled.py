@@ -8,8 +8,6 @@ from __future__ import annotations
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from otelfork.lane.kinds import Ending
-
 _NO_STATE = trace.TraceState()
 _KNOWN_FLAGS = TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
 
@@ -45,9 +43,6 @@ class UnsampledSpan(trace.NonRecordingSpan):
             made = context_of(self.trace_bytes, self.id_bytes, self.flags, self._state)
             self.__dict__["_made"] = made
         return made
-
-    def close(self, end_time: int, ending: Ending) -> None:
-        """Nothing is recorded (see `RequestSpan.close`)."""
 
     def get_span_context(self) -> SpanContext:
         """See `opentelemetry.trace.Span.get_span_context`."""

@@ -15,9 +15,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
+from otelfork.request.answers import added
 from otelfork.request.capturing import capture
 from otelfork.request.facts import text
-from otelfork.request.hooks import once
+from otelfork.request.hooks import Hooks, once
 from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of, utf8
 from otelfork.request.origin import RECORDED, recorded, with_sender
 from otelfork.request.propagation import SPAN_KEY
@@ -26,18 +27,15 @@ from otelfork.request.routes import outer
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
-
 General: TypeAlias = "tuple[Context | None, tuple[str, Mapping[str, Any]] | None]"
 _NOT_GENERAL: General = (None, None)
 MARK = "otelfork.exchange"
 """Key in environ or scope under which a middleware inside another one finds the exchange that already runs."""
-DISCONNECT = "client_disconnect"
-"""`error.type` of a request whose client left before the response was complete."""
-INCOMPLETE = "incomplete_response"
-"""`error.type` of a request that the application ended without a complete response."""
 noticed: Callable[[Exchange], object] | None = None
 """Called with each exchange that begins, where somebody wants to know (see `logs.afterwards`)."""
 
+_SAMPLED = 1
+_set: Any = dict.setdefault  # the context's own refuses
 MOST_CAPTURED = 16
 """With more captured headers a span is the SDK's own, which counts its attributes."""
 
@@ -85,29 +83,32 @@ class Exchange:
         self._kind = kind
         self._sketch = sketch
         self.carriers: list[Carrier] = [carrier]
-        self.received = self.sent = 0
+        self.received = self.sent = self._row = 0
         self.route: str | None = None
         self.status: int | None = None
         self.finished_at: int | None = None
         self._rest: Rest | None = None
-        self._row = 0
+        self.ended = False
         self._started_wall = wall = time_ns()
         self._started = perf_counter_ns()
         span: Any = None
-        if kind.simple and general is None and (sketch[6] is None or len(sketch[6]) <= MOST_CAPTURED):
+        if general is None and kind.simple and (sketch[6] is None or len(sketch[6]) <= MOST_CAPTURED):
             span = plan.lane.begin(kind, sketch, sender, wall)
         if span is None:
             self._begin_generally(sender, *(general or _NOT_GENERAL))
         else:
             self.span: Any = span
             path = sketch[0]
-            self.context: Context = Context({RECORDED: (kind.sent_method, path, self.carriers), SPAN_KEY: span})
-            if plan.board is not None:
-                parent = b"" if sender is None else sender[17:25]
-                text = kind.row + (path.encode() if path.isascii() else utf8(path))
-                self._row = plan.board.begin(span.trace_bytes, span.id_bytes, parent, span.flags, wall, text)
-            kind.begun()
-        self.ended = False
+            # In place of a dictionary that would be copied; nobody has seen the context yet.
+            self.context = context = Context()
+            _set(context, RECORDED, (kind.sent_method, path, self.carriers))
+            _set(context, SPAN_KEY, span)
+            board = plan.board
+            if board is not None:
+                origin = b"\0" + span.trace_bytes if sender is None else sender
+                line = kind.row + (path.encode() if path.isascii() else utf8(path))
+                self._row = board.begin(origin, span.id_bytes, span.flags, wall, line)
+            next(kind.begun)
         if noticed is not None:
             noticed(self)
 
@@ -131,11 +132,17 @@ class Exchange:
         if plan.board is not None:
             trace_id, span_id, flags = ids_of(self.span)
             parent_id = trace.get_current_span(parent).get_span_context().span_id.to_bytes(8, "big")
-            self._row = plan.board.begin(trace_id, span_id, parent_id, flags, wall, kind.row + utf8(sketch[0]))
+            line = kind.row + utf8(sketch[0])
+            self._row = plan.board.begin(b"".join((b"\0", trace_id, parent_id)), span_id, flags, wall, line)
         if kind.begun is None:
             plan.instruments.count(kind.running, 1, self.context)
         else:
-            kind.begun()
+            next(kind.begun)
+
+    @property
+    def hooks(self) -> Hooks:
+        """What the user of the middleware that began it wants to be called with."""
+        return self._plan.hooks
 
     @property
     def settings(self) -> HttpSettings:
@@ -196,29 +203,36 @@ class Exchange:
         self.ended = True
         finished_at = self.finished_at
         elapsed = (perf_counter_ns() if finished_at is None else finished_at) - self._started
-        span = self.span
         end = self._started_wall + elapsed
         try:
-            if self._rest is None:
-                kind = self._kind
+            if self._rest is not None:
+                self._end_generally(elapsed, end)
+            else:  # the short way
+                plan, kind, span, route, status = self._plan, self._kind, self.span, self.route, self.status
                 if self._row:
-                    self._plan.board.end(self._row)
-                kind.ended()
-                route, status = self.route, self.status
+                    plan.board.end(self._row)
+                next(kind.ended)
                 if route is None:
                     route = self._find_out_route(status)
-                ending = kind.endings.get((status, None, route)) or kind.ending(status, None, route)
-                sent = 0 if ending.bodiless else self.sent
-                ending.note((elapsed / 1e9, self.received, sent, end, span.trace_bytes, span.id_bytes, span.flags))
+                ending = kind.endings.get(status if route is None else (status, route)) or kind.ending(
+                    status, None, route
+                )
+                flags, note = span.flags, ending.note
+                note((
+                    elapsed / 1e9, self.received, 0 if ending.bodiless else self.sent, end, span.trace_bytes, span.id_bytes, flags,
+                ))  # fmt: skip
                 if ending.measure is not None:
-                    figures = (elapsed / 1e9, None, None, end, span.trace_bytes, span.id_bytes, span.flags)
-                    ending.measure(text(self._sketch[0]), figures, self.context)
-                span.close(end, ending)
-            else:
-                self._end_generally(elapsed, end)
+                    self._measure(ending, elapsed, end)
+                if flags & _SAMPLED:
+                    plan.lane.close(span, end, ending)
         except Exception:
             once("the end of a request could not be recorded", "end")
         self.carriers.clear()  # a cycle less, the environ is free, and whoever holds the context sees that it is over
+
+    def _measure(self, ending: Ending, elapsed: int, end: int) -> None:
+        """Record the figures under the second set of names."""
+        if ending.measure is not None:
+            ending.measure(text(self._sketch[0]), (elapsed / 1e9, None, None, end, *ids_of(self.span)), self.context)
 
     def _end_generally(self, elapsed: int, end: int) -> None:
         rest, plan, kind = self._more(), self._plan, self._kind
@@ -230,7 +244,7 @@ class Exchange:
             if kind.ended is None:
                 plan.instruments.count(kind.running, -1, self.context)
             else:
-                kind.ended()
+                next(kind.ended)
             if self.route is None:
                 self._find_out_route(self.status)
             ending = kind.ending(self.status, rest.error_type, self.route)
@@ -240,9 +254,7 @@ class Exchange:
                 plan.instruments.record(ending.key, elapsed / 1e9, received, sent, self.context)
             else:
                 ending.note((elapsed / 1e9, received, sent, end, *ids_of(self.span)))
-            if ending.measure is not None:
-                figures = (elapsed / 1e9, None, None, end, *ids_of(self.span))
-                ending.measure(text(self._sketch[0]), figures, self.context)
+            self._measure(ending, elapsed, end)
             old = plan.instruments.old
             if old is not None:
                 found = {**plan.instruments.attributes(ending.key), **kind.server()}
@@ -251,19 +263,8 @@ class Exchange:
             self.span.end(end)
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return the headers to add to the response, by the settings."""
-        settings = self._plan.settings
-        seen = self.span.get_span_context()
-        trace_id = trace.format_trace_id(seen.trace_id)
-        parent = f"00-{trace_id}-{trace.format_span_id(seen.span_id)}-{seen.trace_flags:02x}"
-        added: list[tuple[str, str]] = []
-        if settings.traceresponse:
-            added.append(("traceresponse", parent))
-        if settings.server_timing:
-            added.append(("server-timing", f'traceparent;desc="{parent}"'))
-        if settings.trace_id_header:
-            added.append((settings.trace_id_header, trace_id))
-        return added
+        """Return the headers to add to the response."""
+        return added(self.span, self.settings)
 
     def _describe(self, rest: Rest, ending: Ending, end: int) -> None:
         """Tell the span what is known at the end, by its own methods."""
@@ -288,7 +289,7 @@ class Exchange:
     def _find_out_route(self, status: int | None) -> str | None:
         carriers, find = self.carriers, self._plan.find_route
         try:
-            route = find(carriers[-1], status) if carriers else None
+            route = find(carriers[-1], status)
             if route is None and len(carriers) > 1:
                 route = outer(find, carriers, status)
         except Exception:  # what the application left there is no reason to lose the request

@@ -6,7 +6,7 @@ Only the OpenTelemetry API is known here; whose provider stands behind it is not
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, final
 
 from opentelemetry.context import Context
@@ -38,7 +38,7 @@ _NO_SPAN = Context({f"{SCOPE}.no_span": True})
 class Board(Protocol):
     """Notes running requests where others can read them (see `scoreboard.Scoreboard`)."""
 
-    def begin(self, trace_id: bytes, span_id: bytes, parent_id: bytes, flags: int, start: int, text: bytes) -> int:  # noqa: PLR0917
+    def begin(self, origin: bytes, span_id: bytes, flags: int, start: int, text: bytes) -> int:
         """Note a request; return its row."""
 
     def end(self, row: int) -> None:
@@ -169,14 +169,17 @@ class Instruments:
             return _OVERFLOW
         return self._sets.setdefault(key, _metric_attributes(key))
 
-    def counting(self, key: ActiveKey) -> tuple[Callable[[], object] | None, Callable[[], object] | None]:
-        """Return what counts the begin and the end of a request; None where the instrument has to be used."""
+    def counting(self, key: ActiveKey) -> tuple[Iterator[int] | None, Iterator[int] | None]:
+        """Return what counts the requests that have begun and those that have ended, with each `next`.
+
+        None where the instrument has to be used.
+        """
         running = self.running or self.folding
         if running is None:
             return None, None
         shared = self.active_attributes(key)
         active = running.active(None if shared is _OVERFLOW else key, shared)
-        return active.begin, active.end
+        return active.begun, active.ended
 
     def noting(self, key: MetricKey) -> Callable[[Entry], object] | None:
         """Return what takes the figures of requests with this key; None where `record` has to be called."""

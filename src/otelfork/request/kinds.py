@@ -16,6 +16,7 @@ from otelfork.encoding.encoder import Encoder
 from otelfork.encoding.fields import keep
 from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
+from otelfork.request.exclusion import Exclusion
 from otelfork.request.facts import Forwarding, Request, port_number
 from otelfork.request.facts import Sketch as Sketch  # noqa: PLC0414 - the edges make it for `Kind`
 from otelfork.request.hooks import NO_HOOKS, Hooks
@@ -25,11 +26,13 @@ from otelfork.request.routes import FindRoute
 from otelfork.request.telling import Telling
 from otelfork.settings.http import HttpSettings
 
-_End: TypeAlias = "tuple[int | None, str | None, str | None]"
+_End: TypeAlias = "int | tuple[int | None, str] | tuple[int | None, str | None, str | None] | None"
 _ERROR = Status(StatusCode.ERROR)
 LONGEST_KEY = 2048
 """Kinds with longer keys are made for one request: a header may have many thousand characters."""
+_FRAMED = ("2", "3")
 _NO_FORWARDING = Forwarding()
+_ALWAYS = (1, 1)
 _join = b"".join
 
 
@@ -84,14 +87,15 @@ class Kind:
         row: what stands before the path on the scoreboard.
         url: what stands before the path in the URL.
         running: of the attributes of running requests.
-        endings: by status, error and route; shared with other hosts.
+        endings: by status, error and route (see `ending`); shared with other hosts.
         simple: whether requests of this kind can be recorded the short way.
-        begun, ended: count a running request; None where the instrument has to be used.
+        framed: whether a body need not be announced (HTTP/2 and 3; RFC 9113, section 8.1.1).
+        begun, ended: count requests, with each `next`; None where the instrument has to be used.
     """
 
     __slots__ = (
-        "_addresses", "_common", "_first", "_forwarded", "_packed", "begun", "bodiless", "ended", "endings", "method", "name",
-        "plan", "row", "running", "scheme", "sent_method", "simple", "url", "version", "websocket",
+        "_addresses", "_common", "_first", "_forwarded", "_packed", "begun", "bodiless", "ended", "endings", "framed", "method",
+        "name", "plan", "row", "running", "scheme", "sent_method", "simple", "url", "version", "websocket",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, first: Request) -> None:
@@ -106,6 +110,7 @@ class Kind:
         self.name = semconv.UNKNOWN_METHOD_NAME if method == semconv.OTHER_METHOD else method
         self.scheme = addresses.scheme
         self.version = semconv.PROTOCOL_VERSIONS.get(first.version)
+        self.framed = self.version in _FRAMED
         self.websocket = first.websocket
         self.bodiless = method == "HEAD"
         self.row = method.encode() + b" "
@@ -125,8 +130,10 @@ class Kind:
         self.endings: dict[_End, Ending] = plan.endings.setdefault(family, {})
 
     def ending(self, status: int | None, error_type: str | None, route: str | None) -> Ending:
-        """Return how a request ended."""
-        key = (status, error_type, route)
+        """Return how a request ended. Of one without an error it is kept under its status and, if there is one, its route."""
+        key: _End = (status, error_type, route)
+        if error_type is None:
+            key = status if route is None else (status, route)
         found = self.endings.get(key)
         if found is None:
             found = Ending(self, status, error_type, route)
@@ -213,6 +220,10 @@ class Plan:
         settings: what it records, hides and adds.
         find_route: finds the route in an environ or a scope.
         kinds: the kinds that were seen, by what the edge makes a key of.
+        exclusion: what is not recorded; None for nothing.
+        hooks: what the user wants to be called with.
+        hooked: whether that is with messages.
+        seal, turn: it stands as long as `seal[1]` is `turn` (see `forks.standing`).
         answers: whether anything is added to responses.
         plain_responses: whether nothing is, no header of theirs is recorded and no hook waits for them.
         simple: whether requests can be recorded the short way.
@@ -223,8 +234,8 @@ class Plan:
     """
 
     __slots__ = (
-        "answers", "board", "endings", "find_route", "instruments", "kinds", "lane", "mapped", "names", "packing",
-        "plain_responses", "search_excluded", "settings", "simple", "telling", "trusts_all",
+        "answers", "board", "endings", "exclusion", "find_route", "hooked", "hooks", "instruments", "kinds", "lane", "mapped",
+        "names", "packing", "plain_responses", "seal", "settings", "simple", "telling", "trusts_all", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -243,7 +254,11 @@ class Plan:
         self.mapped = attributes.mapped(settings)
         self.names = naming.current
         self.trusts_all = settings.trust is None
-        self.search_excluded = None if settings.excluded is None else settings.excluded.search
+        self.exclusion = None if settings.excluded is None else Exclusion(settings.excluded)
+        self.hooks = hooks
+        self.hooked = hooks.client_request_hook is not None or hooks.client_response_hook is not None
+        self.seal: Any = _ALWAYS
+        self.turn = _ALWAYS[1]
         self.kinds: dict[Any, Kind] = {}
         self.endings: dict[Any, dict[_End, Ending]] = {}
         self.packing = Packing(settings, self.names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from operator import itemgetter
 
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -26,7 +27,10 @@ _VALUE = re.compile(r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3
 # The API names this key nowhere, but shows it.
 (SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
 _OWS = " \t"
-_is_plain = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII).fullmatch
+_PLAIN_LENGTH, _NO_SPAN_BYTES = 55, bytes(8)
+_dashes, _DASHES = itemgetter(2, 35, 52), ("-", "-", "-")
+# Of version 0, and not without a trace.
+_LOWEST, _HIGHEST = bytes(17) + b"\xff" * 9, b"\x01"
 _unhex = bytes.fromhex
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _KNOWN_FLAGS = trace.TraceFlags.SAMPLED | trace.TraceFlags.RANDOM_TRACE_ID
@@ -140,8 +144,16 @@ class TraceContextPropagator(TraceContextTextMapPropagator):
 
 def sender(header: str) -> bytes | None:
     """Return the sender of a `traceparent` as 26 bytes: version, trace id, span id, flags; None where it is malformed."""
-    if _is_plain(header):
-        return _unhex(header.replace("-", ""))
+    # The form that nearly all have, in half of the time that a regular expression takes: the dashes are where they belong, and
+    # what the digits say, written again, is what was sent (lower case, and nothing between them).
+    if len(header) == _PLAIN_LENGTH and _dashes(header) == _DASHES:
+        digits = header.replace("-", "")
+        try:
+            raw = _unhex(digits)
+        except ValueError:
+            return None
+        if raw.hex() == digits and _LOWEST < raw < _HIGHEST and not raw.startswith(_NO_SPAN_BYTES, 17):
+            return raw
     parsed = parse_traceparent(header)
     if parsed is None:
         return None

@@ -11,6 +11,10 @@ from opentelemetry.trace import Status, StatusCode
 from otelfork import exits
 from otelfork.request.facts import text
 
+DISCONNECT = "client_disconnect"
+"""`error.type` of a request whose client left before the response was complete."""
+INCOMPLETE = "incomplete_response"
+"""`error.type` of a request that the application ended without a complete response."""
 _CAUSES = {exits.TIMEOUT: "the server ended the worker, which had not answered for too long"}
 
 

@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 DJANGO = "otelfork.django"
-"""Key under which `frameworks` marks what Django handles, with a function that finds the route."""
+"""Key under which `frameworks` marks what Django handles, with a function that finds the route while Django handles it."""
+
+FLEETING = "werkzeug.request"
+"""Key of an environ that is there while the application runs only: Flask takes its request out before the call returns."""
 
 _BOTTLE_MOUNT = "<:re:.*>"
 _CATCH_ALL = "/{path}"
@@ -39,9 +42,8 @@ def of_environ(environ: Mapping[str, Any], status: int | None) -> str | None:
         environ: as the application left it.
         status: of the response.
     """
-    request = environ.get("werkzeug.request")
-    if request is not None:  # Flask and what else keeps werkzeug's request and its rule
-        rule = getattr(getattr(request, "url_rule", None), "rule", None)
+    if FLEETING in environ:  # Flask and what else keeps werkzeug's request and its rule
+        rule = getattr(getattr(environ[FLEETING], "url_rule", None), "rule", None)
     elif "bottle.route" in environ:
         return _bottle(environ, status)
     elif DJANGO in environ:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAGIC = b"otelfrk2"
+MAGIC = b"otelfrk3"
 """Changes with the layout. It is part of a run's key, so that two layouts never meet in one file."""
 PAGE = 4096
 ROW = 256
@@ -21,9 +21,12 @@ TALLY = 1024  # offset in the header page
 SLOT = struct.Struct("<IIQQQQ16sIIIIQ16sI")
 """State, pid, start time (ticks), pid namespace, begun (ns), heartbeat (ns), how it ended, generation, flags, limit (seconds),
 requests beyond the rows at this moment, and ever, server, pid of the master that will say how the owner ended."""
-REQUEST = struct.Struct("<BHIQ16s8s8sQ16s184sB")
-"""Flags, length of the text, pid, heartbeat (set by the finder), trace, span, parent, start, how it ended (set by the finder),
-"METHOD path", state. The state comes last: a row whose writer was killed half-way is a free row."""
+REQUEST = struct.Struct("<BIQx16s8sx8sQ16s184sB")
+"""Flags, pid, heartbeat (set by the finder), trace, parent, span, start, how it ended (set by the finder), "METHOD path", state.
+The state comes last: a row whose writer was killed half-way is a free row."""
+BEGUN_REQUEST = struct.Struct("<BIQ26s8sQ16s184sB")
+"""The same for who writes it: trace and parent are one field as they came (version, trace, parent, flags; see
+`request.propagation.sender`), of a root span without what follows the trace."""
 U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
 BEGUN = 24  # offsets in the slot header
@@ -36,13 +39,12 @@ MISSED = 72
 SERVER = 80
 SUPERVISOR = 96
 END_BYTES = SERVER_BYTES = 16
-ROW_HEARTBEAT = 7
+ROW_HEARTBEAT = 5
 ROW_END = REQUEST.size - 1 - 184 - 16
 
 FREE, RUNNING, ORPHANED = 0, 1, 2
 WORKING, LOST = 3, 4
 """States of the row that holds the span of the worker itself: as RUNNING and ORPHANED are a request's."""
-TEXT_BYTES = 184
 STATE = REQUEST.size - 1
 
 WORKER = 1
@@ -148,9 +150,9 @@ def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> 
     """Return what a slot's dead owner, or one before it, left: the requests that it was busy with, and itself."""
     owner = Owner.read(content)
     for row in range(1, len(content) // ROW):
-        flags, length, pid, beat, trace, span, parent, start, end, raw, state = REQUEST.unpack_from(content, row * ROW)
+        flags, pid, beat, trace, parent, span, start, end, raw, state = REQUEST.unpack_from(content, row * ROW)
         if state in _LEFT or (state in _OWN and not owner_lives):
-            method, _, path = raw[:length].decode("utf-8", "replace").partition(" ")
+            method, _, path = text(raw).partition(" ")
             yield Orphan(
                 slot=slot,
                 row=row,
@@ -172,7 +174,7 @@ def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> 
 def running(content: bytes) -> list[int]:
     """Return the start (wall clock, nanoseconds) of each request that a slot's owner is, or was, busy with."""
     rows = range(ROW, len(content) - ROW + 1, ROW)
-    return [REQUEST.unpack_from(content, at)[7] for at in rows if content[at + STATE] == RUNNING]
+    return [REQUEST.unpack_from(content, at)[6] for at in rows if content[at + STATE] == RUNNING]
 
 
 def read_dead(content: bytes) -> tuple[list[Orphan], str]:

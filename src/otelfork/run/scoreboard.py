@@ -17,6 +17,7 @@ from typing import final
 
 from otelfork.run import deaths, names, runs
 from otelfork.run.boardfile import (
+    BEGUN_REQUEST,
     BEYOND,
     COUNTED,
     END,
@@ -35,7 +36,6 @@ from otelfork.run.boardfile import (
     SLOT,
     STATE,
     SUPERVISOR,
-    TEXT_BYTES,
     U32,
     U64,
     WORKER,
@@ -51,7 +51,7 @@ from otelfork.run.store import NoScoreboard, Store, make_directory
 from otelfork.run.tally import Tally
 from otelfork.seals import seal
 
-_write_row = REQUEST.pack_into
+_write_row = BEGUN_REQUEST.pack_into
 
 
 @final
@@ -118,13 +118,13 @@ class Scoreboard:
         """The slot's id: the same for a successor in the slot, different from every other slot's of every run."""
         return str(uuid.uuid5(uuid.UUID(bytes=self.bits), f"slot {self.slot}"))
 
-    def begin(self, trace_id: bytes, span_id: bytes, parent_id: bytes, flags: int, start: int, text: bytes) -> int:  # noqa: PLR0917
+    def begin(self, origin: bytes, span_id: bytes, flags: int, start: int, text: bytes) -> int:
         """Note a running request; return its row, or -1 where all rows are taken.
 
         Args:
-            trace_id: 16 bytes, big-endian.
-            span_id: 8 bytes, as `parent_id`, which is empty for a root span.
-            parent_id: see above.
+            origin: the sender as `request.propagation.sender` has it (version, trace id, span id, flags), of a root span version
+                and trace id alone.
+            span_id: 8 bytes, big-endian.
             flags: of the trace.
             start: wall clock, nanoseconds.
             text: "METHOD path", UTF-8; what is too long is cut off.
@@ -135,11 +135,7 @@ class Scoreboard:
             self.missed += 1
             self._beyond.append(None)
             return -1
-        length = len(text)
-        _write_row(
-            self._map, row * ROW, flags, min(TEXT_BYTES, length), self.pid, 0, trace_id, span_id, parent_id, start, b"", text,
-            RUNNING,
-        )  # fmt: skip
+        _write_row(self._map, row * ROW, flags, self.pid, 0, origin, span_id, start, b"", text, RUNNING)
         return row
 
     def end(self, row: int) -> None:
@@ -180,8 +176,8 @@ class Scoreboard:
         self._worker = row
         raw = worker.text(self.generation)
         if row:
-            ids = worker.trace_id.to_bytes(16, "big"), worker.span_id.to_bytes(8, "big"), b""
-            _write_row(self._map, row * ROW, worker.flags, len(raw), self.pid, 0, *ids, worker.start, b"", raw, WORKING)
+            ids = b"\0" + worker.trace_id.to_bytes(16, "big"), worker.span_id.to_bytes(8, "big")
+            _write_row(self._map, row * ROW, worker.flags, self.pid, 0, *ids, worker.start, b"", raw, WORKING)
         self._map[SERVER : SERVER + SERVER_BYTES] = worker.server.encode()[:SERVER_BYTES].ljust(SERVER_BYTES, b"\0")
         U32.pack_into(self._map, LIMIT, worker.limit)
         U32.pack_into(self._map, SUPERVISOR, worker.supervisor)

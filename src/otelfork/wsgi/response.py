@@ -7,11 +7,14 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias, final
 
 from otelfork import exits
-from otelfork.request.exchange import DISCONNECT, Exchange
+from otelfork.request.exchange import Exchange
 from otelfork.request.hooks import Hooks, call, once
+from otelfork.request.rest import DISCONNECT
+from otelfork.request.routes import DJANGO, FLEETING
 
 StartResponse: TypeAlias = "Callable[..., Callable[[bytes], object]]"
-_CODES = {f"{code:03}": code for code in range(1000)}
+_new: Any = object.__new__
+_code = {f"{code:03}": code for code in range(1000)}.get
 
 
 def end(exchange: Exchange) -> None:
@@ -26,15 +29,13 @@ class Response(Exchange):
 
     Attributes:
         server: the server's `start_response`.
-        hooks: the user's.
         lent: see `request.hooks.Hooked`.
         headers_sent: what the application called `start_response` with.
     """
 
-    __slots__ = ("_write", "headers_sent", "hooks", "lent", "server")
+    __slots__ = ("_write", "headers_sent", "lent", "server")
 
     server: StartResponse
-    hooks: Hooks
     lent: Hooks
     headers_sent: Sequence[tuple[str, str]]
     _write: Callable[[bytes], object]
@@ -44,16 +45,18 @@ class Response(Exchange):
         plan = self._plan
         if exc_info is not None or not plan.plain_responses:
             return self._start_generally(status, headers, exc_info)
-        self._write = self.server(status, headers)
+        server = self.server  # read first and called then: in one step the interpreter looks for a method of the class
+        self._write = server(status, headers)
         try:
             self.headers_sent = headers
-            self.status = code = _CODES.get(status[:3])
-            # Looked for now, because Flask takes its request out of the environ before the call returns.
-            if self.route is None:
-                self._find_out_route(code)
+            self.status = code = _code(status[:3])
+            if self.route is None:  # looked for now where it is gone, or another thread's, when the call returns
+                carriers = self.carriers
+                if FLEETING in carriers[-1] or DJANGO in carriers[-1] or len(carriers) > 1:
+                    self._find_out_route(code)
         except Exception:
             once("the start of a response could not be recorded", "wsgi.started")
-        return self.write
+        return self
 
     def _start_generally(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> Callable[[bytes], object]:
         hook = self.hooks.response_hook
@@ -68,13 +71,13 @@ class Response(Exchange):
             self._write = self.server(status, headers, exc_info)
         try:
             self.headers_sent = headers
-            self.respond(_CODES.get(status[:3]), headers)
+            self.respond(_code(status[:3]), headers)
         except Exception:
             once("the start of a response could not be recorded", "wsgi.started")
-        return self.write
+        return self
 
-    def write(self, data: bytes) -> object:
-        """Pass on what the application writes by the imperative way of PEP 3333, and count it."""
+    def __call__(self, data: bytes) -> object:
+        """Pass on what the application writes by the imperative way of PEP 3333, and count it: `start` returns this object."""
         result = self._write(data)
         self.sent += len(data)
         return result
@@ -118,10 +121,9 @@ class Blocks:
 
     __slots__ = ("_blocks", "_iterators", "_response")
 
-    def __init__(self, blocks: Any, response: Response) -> None:
-        self._blocks = blocks
-        self._response = response
-        self._iterators: Any = None
+    _blocks: Any
+    _response: Response
+    _iterators: Any
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -129,7 +131,7 @@ class Blocks:
     def __iter__(self) -> Iterator[bytes]:
         # Servers may ask more than once (gevent adds up the lengths first), so each gets an iterator of its own.
         iterator: Iterator[bytes] = iter(self._blocks)
-        self._iterators = iterator if self._iterators is None else (iterator, self._iterators)
+        self._iterators = iterator if self._iterators is None else _Iterators(iterator, self._iterators)
         return iterator
 
     def close(self) -> None:
@@ -156,13 +158,32 @@ class Blocks:
         """Count the blocks that the server took, and note whether it stopped before the end."""
         response.finished_at = perf_counter_ns()
         blocks, iterators = self._blocks, self._iterators
-        left = len(blocks)
-        while iterators is not None:  # the one that is farthest counts
-            iterator, iterators = iterators if type(iterators) is tuple else (iterators, None)
-            left = min(left, iterator.__length_hint__())
+        left = len(blocks) if iterators is None else iterators.__length_hint__()
         sent = response.sent
         for block in blocks[: len(blocks) - left] if left else blocks:
             sent += len(block)
         response.sent = sent
         if left:
             response.stopped()
+
+
+class _Iterators:
+    """The iterators that a server has asked for, as one."""
+
+    __slots__ = ("_all",)
+
+    def __init__(self, *all_of_them: Any) -> None:
+        self._all = all_of_them
+
+    def __length_hint__(self) -> int:
+        """Return how many blocks the one that is farthest has left."""
+        return int(min(each.__length_hint__() for each in self._all))
+
+
+def blocks(result: Any, response: Response) -> Blocks:
+    """Return what the server gets for a list or tuple of blocks."""
+    made: Blocks = _new(Blocks)  # a call of the class costs more than the rest
+    made._blocks = result  # noqa: SLF001 - of this module
+    made._response = response  # noqa: SLF001
+    made._iterators = None  # noqa: SLF001
+    return made
