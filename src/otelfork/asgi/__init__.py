@@ -31,7 +31,7 @@ from otelfork.request.exchange import MARK
 from otelfork.request.hooks import call, call_within, lend, once
 from otelfork.request.kinds import Kind, Plan, Sketch
 from otelfork.request.origin import suppressed, traced_outside
-from otelfork.request.propagation import DEFAULT, reads_alike, sender
+from otelfork.request.propagation import reads_alike, sender
 from otelfork.seals import Seal, seal
 from otelfork.settings.propagators import propagate
 
@@ -145,7 +145,7 @@ def _begin(edge: ASGIEdge, scope: Scope) -> HttpMessages | WebsocketMessages | N
     own = sketch(scope, headers, plan)
     if exclusion is not None and exclusion.search(kind.full_url(own)):
         return None
-    if current or not simple or kind.websocket or edge.details or propagate.get_global_textmap() is not DEFAULT:
+    if current or not simple or kind.websocket or edge.details or propagate.get_global_textmap() is not plan.propagator:
         return _begin_with_care(edge, scope, headers, plan, kind, own)
     # Not by a call of the class: that costs as much as half of what is in there.
     messages: HttpMessages = _new(HttpMessages)

@@ -22,6 +22,7 @@ from otelfork.request.facts import Sketch as Sketch  # noqa: PLC0414 - the edges
 from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
 from otelfork.request.packing import Packing
+from otelfork.request.propagation import readable
 from otelfork.request.routes import FindRoute
 from otelfork.request.telling import Telling
 from otelfork.settings.http import HttpSettings
@@ -230,12 +231,13 @@ class Plan:
         mapped: whether other names are added to the attributes.
         names: the second set of names of this process's requests.
         packing: for the encoder.
+        propagator: the one that stands in the global seat, as long as ours may read in its place.
         telling: for who looks at attributes before.
     """
 
     __slots__ = (
         "answers", "board", "endings", "exclusion", "find_route", "hooked", "hooks", "instruments", "kinds", "lane", "mapped",
-        "names", "packing", "plain_responses", "seal", "settings", "simple", "telling", "trusts_all", "turn",
+        "names", "packing", "plain_responses", "propagator", "seal", "settings", "simple", "telling", "trusts_all", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -262,6 +264,7 @@ class Plan:
         self.kinds: dict[Any, Kind] = {}
         self.endings: dict[Any, dict[_End, Ending]] = {}
         self.packing = Packing(settings, self.names)
+        self.propagator = readable()
         self.telling = Telling(settings)
 
     def kind(self, key: object, request: Request) -> Kind:

@@ -15,7 +15,7 @@ from otelfork.request.exchange import MARK
 from otelfork.request.hooks import call, call_within, lend, once
 from otelfork.request.kinds import Kind, Plan, Sketch
 from otelfork.request.origin import suppressed, traced_outside
-from otelfork.request.propagation import DEFAULT, reads_alike, sender
+from otelfork.request.propagation import reads_alike, sender
 from otelfork.settings.propagators import propagate
 from otelfork.wsgi.body import wrap
 from otelfork.wsgi.environ import GETTER, Environ, is_simple, key, may_have_body, raw_path, read, sketch, watch_input
@@ -87,7 +87,7 @@ def _begin(edge: Edge, environ: Environ) -> Response | None:  # noqa: PLR0911 - 
     own = sketch(environ, plan)
     if exclusion is not None and exclusion.search(kind.full_url(own)):
         return None
-    if current or not simple or propagate.get_global_textmap() is not DEFAULT:
+    if current or not simple or propagate.get_global_textmap() is not plan.propagator:
         return _begin_with_care(environ, plan, kind, own, current)
     header = environ.get("HTTP_TRACEPARENT")
     # Not by a call of the class: that costs as much as half of what is in there.
