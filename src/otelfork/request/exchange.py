@@ -20,7 +20,7 @@ from otelfork.request.capturing import capture
 from otelfork.request.facts import text
 from otelfork.request.hooks import Hooks, once
 from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of, utf8
-from otelfork.request.origin import RECORDED, recorded, with_sender
+from otelfork.request.origin import RECORDED, with_sender
 from otelfork.request.propagation import SPAN_KEY
 from otelfork.request.rest import Rest
 from otelfork.request.routes import outer
@@ -118,8 +118,7 @@ class Exchange:
         plan, kind, sketch, wall = self._plan, self._kind, self._sketch, self._started_wall
         rest = self._rest = Rest()
         parent = with_sender(sender) if around is None else around
-        captured = sketch[6]
-        if plan.lane is None or details is not None or (captured and len(captured) > MOST_CAPTURED):
+        if plan.lane is None or details is not None or len(sketch[6] or ()) > MOST_CAPTURED:
             name, found = kind.name, kind.attributes(sketch)
             if details is not None:
                 rest.renamed, name = True, details[0]
@@ -128,7 +127,8 @@ class Exchange:
         else:
             seen = trace.get_current_span(parent).get_span_context()
             self.span = plan.lane.start(kind, sketch, parent, seen if seen.is_valid else None, wall)
-        self.context = recorded(kind.sent_method, sketch[0], self.carriers, self.span, parent)
+        here = (kind.sent_method, sketch[0], self.carriers)
+        self.context = Context({**(around or {}), RECORDED: here, SPAN_KEY: self.span})
         if plan.board is not None:
             trace_id, span_id, flags = ids_of(self.span)
             parent_id = trace.get_current_span(parent).get_span_context().span_id.to_bytes(8, "big")
@@ -236,7 +236,9 @@ class Exchange:
 
     def _end_generally(self, elapsed: int, end: int) -> None:
         rest, plan, kind = self._more(), self._plan, self._kind
-        if rest.inherited():  # the parent records it
+        if not plan.seal[
+            0
+        ]:  # a child forked inside the request: its parent records it, and instruments follow the fork
             return
         try:
             if plan.board is not None:
@@ -255,8 +257,7 @@ class Exchange:
             else:
                 ending.note((elapsed / 1e9, received, sent, end, *ids_of(self.span)))
             self._measure(ending, elapsed, end)
-            old = plan.instruments.old
-            if old is not None:
+            if (old := plan.instruments.old) is not None:
                 found = {**plan.instruments.attributes(ending.key), **kind.server()}
                 old.record(found, elapsed / 1e9, received, sent, self.context)
         finally:
@@ -269,22 +270,20 @@ class Exchange:
     def _describe(self, rest: Rest, ending: Ending, end: int) -> None:
         """Tell the span what is known at the end, by its own methods."""
         span, name = self.span, self._kind.name
+        if not span.is_recording():
+            return
         # A name that the application gave its span meanwhile is kept.
-        ours = not rest.renamed and getattr(span, "name", name) == name
-        if span.is_recording():
-            if ours and ending.name != name:
-                span.update_name(ending.name)
-            found = ending.attributes
-            if rest.extra:
-                found = self._plan.finished({**rest.extra, **ending.plain})
-            for key, value in found.items():  # nearly always one or two: quicker than all at once
-                span.set_attribute(key, value)
-            if ending.marks is not None:
-                for mark, when in zip(ending.marks, (self._started_wall, end), strict=True):
-                    span.add_event(mark, timestamp=when)
-            status = rest.status(span, ending.status)
-            if status is not None:
-                span.set_status(status)
+        if ending.name != name and not rest.renamed and getattr(span, "name", name) == name:
+            span.update_name(ending.name)
+        found = self._plan.finished({**rest.extra, **ending.plain}) if rest.extra else ending.attributes
+        for key, value in found.items():  # nearly always one or two: quicker than all at once
+            span.set_attribute(key, value)
+        if ending.marks is not None:
+            for mark, when in zip(ending.marks, (self._started_wall, end), strict=True):
+                span.add_event(mark, timestamp=when)
+        status = rest.status(span, ending.status)
+        if status is not None:
+            span.set_status(status)
 
     def _find_out_route(self, status: int | None) -> str | None:
         carriers, find = self.carriers, self._plan.find_route

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 from urllib.parse import unquote
@@ -23,6 +23,7 @@ from otelfork.settings.propagators import propagate
 RECORDED = "otelfork.recorded"
 """Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice."""
 BASE = Context({RECORDED: True})
+_set: Any = dict.setdefault  # the context's own refuses
 _SUPPRESSED = ("suppress_instrumentation", "suppress_http_instrumentation")
 
 
@@ -56,19 +57,6 @@ def traced_outside(request: Request, carrier: Mapping[str, Any], raw_path: Calla
         if running and (method, path) == (request.method, request.path):
             return True
     return _is_server_span_of(request, trace.get_current_span()) or _contrib_around(request, carrier, raw_path)
-
-
-def recorded(method: str, path: str, running: Sized, span: trace.Span, context: Context) -> Context:
-    """Return the context of a request that is recorded: with its span, and with itself.
-
-    Args:
-        method: as it was sent.
-        path: likewise.
-        running: empty as soon as it is over: servers start a connection's next request in what its last one left.
-        span: its span.
-        context: what it was started in.
-    """
-    return Context({**context, propagation.SPAN_KEY: span, RECORDED: (method, path, running)})
 
 
 class UnsampledServerSpan(trace.NonRecordingSpan):
@@ -148,7 +136,11 @@ def with_sender(sender: bytes | None) -> Context:
     """Return the context to start in, where nothing is in it but the sender (see `propagation.sender`)."""
     if sender is None:
         return BASE
-    return Context({RECORDED: True, propagation.SPAN_KEY: NonRecordingSpan(propagation.remote(sender))})
+    # In place of a dictionary that would be copied; nobody has seen the context yet.
+    made = Context()
+    _set(made, RECORDED, True)
+    _set(made, propagation.SPAN_KEY, NonRecordingSpan(propagation.remote(sender)))
+    return made
 
 
 def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -29,14 +28,13 @@ class Rest:
         renamed: whether the user has named the span.
     """
 
-    __slots__ = ("_pid", "error_type", "extra", "failed", "renamed")
+    __slots__ = ("error_type", "extra", "failed", "renamed")
 
     def __init__(self) -> None:
         self.error_type: str | None = None
         self.failed: str | None = None
         self.extra: dict[str, Any] | None = None
         self.renamed = False
-        self._pid = os.getpid()
 
     def fail(self, error: BaseException) -> None:
         """Note an exception."""
@@ -44,14 +42,12 @@ class Rest:
         self.error_type = cause or _qualified_name(type(error))
         self.failed = f"{self.error_type}: {_message(error)}" if cause is None else _CAUSES.get(cause, cause)
 
-    def inherited(self) -> bool:
-        """Tell whether this process was forked inside the request: then its parent records it, and instruments follow the fork."""
-        return self._pid != os.getpid()
-
     def status(self, span: Any, ending: Status | None) -> Status | None:
         """Return the status to set at the end, None for none: what the application itself said of a failure is kept."""
         if self.failed is not None:
             return Status(StatusCode.ERROR, self.failed)
+        if ending is None:
+            return None
         said = getattr(getattr(span, "status", None), "status_code", None)
         return None if said is StatusCode.ERROR else ending
 
