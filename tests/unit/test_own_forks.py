@@ -76,17 +76,39 @@ def test_a_child_begins_at_zero(fork: str, public: str) -> None:
     ) == (spans, running, durations)
 
 
+ADDING = """
+from opentelemetry.sdk.trace import SpanProcessor
+
+class Adding(SpanProcessor):
+    def on_start(self, span, parent_context=None):
+        span.set_attribute("tenant", "a")
+
+traces.add_span_processor(Adding())
+"""
+NOTING = """
+from opentelemetry.sdk.trace import SpanProcessor
+
+class Noting(SpanProcessor):
+    def on_end(self, span):
+        out("ended", who())
+
+traces.add_span_processor(Noting())
+"""
+
+
 @pytest.mark.parametrize("fork", FORKS)
 @pytest.mark.parametrize("public", ["true", "false"])
-def test_a_request_begun_before_a_fork_is_the_parents(fork: str, public: str) -> None:
+@pytest.mark.parametrize("others", ["", ADDING, NOTING], ids=["stock", "adding", "noting"])
+def test_a_request_begun_before_a_fork_is_the_parents(fork: str, public: str, others: str) -> None:
     """A child that comes out of its parent's request ends nothing: one span and one count, the parent's."""
     child = "start_response('200 OK', []); return [b'x']"
     lines = run(
-        SETUP.format(fork=fork, child=child) + "request('/fork'); finish()",
+        SETUP.format(fork=fork, child=child) + others + "request('/fork'); finish()",
         environment={"OTELFORK_PUBLIC_NAMES_ONLY": public},
     )
-    told = [line for line in lines if line.startswith(("span", "duration", "active"))]
-    assert ["active_requests 0 parent", "duration 1 parent", "span /fork parent"] == sorted(told)
+    told = [line for line in lines if line.startswith(("span", "duration", "active", "ended"))]
+    noted = ["ended parent"] if others == NOTING else []
+    assert ["active_requests 0 parent", "duration 1 parent", *noted, "span /fork parent"] == sorted(told)
 
 
 def test_an_idle_child_reports_nothing_that_is_running() -> None:

@@ -59,6 +59,13 @@ class Noting(SpanProcessor):
         self.calls.append(("end", type(span), shape(span)))
 
 
+class Adding(SpanProcessor):
+    """Adds an attribute at the start, and has nothing to do with the rest."""
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        span.set_attribute("tenant", "a")
+
+
 def shape(span: Any) -> Any:
     """Return all of a span but its ids and times."""
     events = [(event.name, dict(event.attributes or {})) for event in span.events]
@@ -164,7 +171,7 @@ def points(reader: InMemoryMetricReader) -> Any:
 
 @pytest.mark.parametrize("make", PROVIDERS.values(), ids=PROVIDERS)
 @pytest.mark.parametrize("app", APPLICATIONS)
-@pytest.mark.parametrize("kind", ["simple", "batch", "noting"])
+@pytest.mark.parametrize("kind", ["simple", "batch", "noting", "adding"])
 def test_both_ways_give_processors_and_readers_the_same(
     make: Callable[[], TracerProvider], app: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,8 +180,9 @@ def test_both_ways_give_processors_and_readers_the_same(
     for public in ("true", "false"):
         monkeypatch.setenv("OTELFORK_PUBLIC_NAMES_ONLY", public)
         memory, noting = InMemorySpanExporter(), Noting()
-        processor = {"simple": SimpleSpanProcessor(memory), "batch": BatchSpanProcessor(memory), "noting": noting}[kind]
-        served = Served(app, make(), processor)
+        export = (BatchSpanProcessor if kind == "batch" else SimpleSpanProcessor)(memory)
+        processors = {"noting": [noting], "adding": [Adding(), export]}.get(kind, [export])
+        served = Served(app, make(), *processors)
         for _ in range(3):
             served.request()
         served.provider.force_flush()

@@ -1,8 +1,9 @@
 """The request lane in place of a tracer that is the user's own: as the SDK made it, in a provider with whatever processors.
 
-Processors are called as the SDK's span calls them, with a span that nobody can tell from it (see `lane`). Where all of them are
-the SDK's own, which do nothing but export what has ended, that alone is done: with the span as it is where the exporter could be
-taken over (see `exporters.adopted`), and else with what the SDK would have made of it.
+Processors are called as the SDK's span calls them, with a span that nobody can tell from it (see `lane`). The SDK's own do nothing
+but export what has ended: that alone is done, with the span as it is where the exporter could be taken over (see
+`exporters.adopted`), and else with what the SDK would have made of it. Beside others the same holds for what is due at the end, if
+those have to be called at the start alone.
 
 Private names of the SDK used here, beside those of `lane`:
 
@@ -11,7 +12,7 @@ Private names of the SDK used here, beside those of `lane`:
    all that it looks at before is whether the span is sampled, for which a span context would have to be made.
 2. `Span._readable_span`.
 
-The probe is in `_does_nothing`, `_emitting` and `lane.fits`. The public fallback is to call the processors.
+The probe is in `_is_idle`, `_emitting` and `lane.fits`. The public fallback is to call the processors.
 """
 
 # ruff: noqa: SLF001 - see above
@@ -32,6 +33,7 @@ Adopt: TypeAlias = "Callable[[Any], bool]"
 """Takes an exporter over, so that it encodes a span of the lane's as it is; tells whether it could."""
 
 _METHODS = frozenset({"on_start", "_on_ending", "on_end"})
+_BEFORE_END, _AT_END = ("on_start", "_on_ending"), ("_on_ending", "on_end")
 _SAMPLED = ("context", "trace_flags", "sampled", "_batch_processor", "emit")
 """The names in `BatchSpanProcessor.on_end`."""
 
@@ -66,34 +68,30 @@ class Stock:
         seen: the tuple of processors that was found to be of the SDK alone (see `lane.sole`).
     """
 
-    __slots__ = ("_adopt", "_ends", "_mixed", "_multi", "_seal", "seen")
+    __slots__ = ("_adopt", "_at_end", "_ends", "_looked_at", "_multi", "_seal", "seen")
 
     def __init__(self, multi: Any, adopt: Adopt) -> None:
         self._multi = multi
         self._adopt = adopt
         self._seal = seal()
         self._ends: list[tuple[bool, Callable[[Any], object]]] = []
-        self._mixed: object = None
+        self._looked_at: object = None
+        self._at_end = False
         self.seen: object = None
 
     def __call__(self) -> bool:
         """Tell whether it is so now."""
-        multi = self._multi
-        processors = multi._span_processors
-        if processors is self.seen:
-            return True
-        if processors is self._mixed:
-            return False
-        ends = [self._end(each) if _is_stock(each) else None for each in processors]
-        known = [end for end in ends if end is not None]
-        # `build.guests` has a method in their place, which does what `put` does here.
-        own = {name for name, held in vars(multi).items() if not hasattr(held, "keeps_home")}
-        if len(known) < len(ends) or type(multi) is not sdk.SynchronousMultiSpanProcessor or _METHODS & own:
-            self._mixed = processors
-            return False
-        self._ends = known
-        self.seen = processors
-        return True
+        processors = self._multi._span_processors
+        if processors is not self._looked_at:
+            self._look_at(processors)
+        return processors is self.seen
+
+    def at_end(self) -> bool:
+        """Tell whether only `put` is due when a span ends: other processors do nothing then."""
+        processors = self._multi._span_processors
+        if processors is not self._looked_at:
+            self._look_at(processors)
+        return self._at_end
 
     def put(self, span: Any) -> None:
         """Give the processors a span that has ended; one that was begun before a fork is for the parent alone to end."""
@@ -108,6 +106,17 @@ class Stock:
                     readable = span._readable_span()
                 take(readable)
 
+    def _look_at(self, processors: Any) -> None:
+        multi = self._multi
+        ends = [self._end(each) if _is_stock(each) else None for each in processors]
+        self._ends = [end for end in ends if end is not None]
+        # `build.guests` has a method in their place, which does what `put` does here.
+        own = {name for name, held in vars(multi).items() if not hasattr(held, "keeps_home")}
+        plain = type(multi) is sdk.SynchronousMultiSpanProcessor and _METHODS.isdisjoint(own)
+        self._at_end = plain and all(end or _is_idle(each, _AT_END) for end, each in zip(ends, processors, strict=True))
+        self.seen = processors if plain and None not in ends else None
+        self._looked_at = processors
+
     def _end(self, processor: Any) -> tuple[bool, Callable[[Any], object]]:
         emit = _emitting(processor)
         if emit is not None and self._adopt(processor.span_exporter):
@@ -120,9 +129,22 @@ def _is_stock(processor: Any) -> bool:
     return (
         kind in {BatchSpanProcessor, SimpleSpanProcessor}
         and _METHODS.isdisjoint(vars(processor))
-        and all(map(_does_nothing, (kind.on_start, getattr(kind, "_on_ending", None))))
+        and _is_idle(processor, _BEFORE_END)
         and _is_plain(kind.on_end, BatchSpanProcessor.__module__)
     )
+
+
+def _is_idle(processor: Any, names: tuple[str, ...]) -> bool:
+    """Tell whether these methods of a processor do nothing: they are those of every processor, or have no body."""
+    kind = type(processor)
+    if not isinstance(processor, sdk.SpanProcessor) or not set(names).isdisjoint(getattr(processor, "__dict__", ())):
+        return False
+    for name in names:
+        method = getattr(kind, name, None)
+        inherited = method is getattr(sdk.SpanProcessor, name, None) and _is_plain(method, sdk.__name__)
+        if method is not None and not inherited and not _has_no_body(method):
+            return False
+    return True
 
 
 def _emitting(processor: Any) -> Callable[[Any], object] | None:
@@ -139,9 +161,9 @@ def _is_plain(function: Any, module: str) -> bool:
     return isinstance(function, FunctionType) and function.__module__ == module and not hasattr(function, "__wrapped__")
 
 
-def _does_nothing(method: Any) -> bool:
+def _has_no_body(method: Any) -> bool:
     code = getattr(method, "__code__", None)
-    return method is None or (code is not None and code.co_code == _nothing.__code__.co_code)
+    return code is not None and code.co_code == _nothing.__code__.co_code
 
 
 def _nothing(*_: object) -> None:

@@ -23,7 +23,7 @@ from opentelemetry.sdk import metrics as sdk
 from otelfork.lane.folding import Batch, Entry, Folding, fits, foldable
 
 FOLD_AT = 512
-"""Entries after which a request folds what was noted: half a microsecond each. A power of two."""
+"""Entries after which a request folds what was noted, in 0.4 ms. A power of two."""
 _PATIENCE_SECONDS = 1.0
 
 

@@ -84,7 +84,7 @@ class Lane:
             "_span_processor": multi,
             "_sampler": tracer.sampler,
             "_put": staticmethod(put),
-            "_alone": self._alone,
+            "_alone": getattr(alone, "at_end", self._alone),
         }
         self._span: Any = type("RequestSpan", (RequestSpan,), shared)
 
