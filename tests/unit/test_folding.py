@@ -19,7 +19,8 @@ from tests.fresh import run
 from tests.unit.recording import ACTIVE, DURATION, REQUEST_SIZE, RESPONSE_SIZE, call_wsgi, plain
 
 from otelfork import OtelMiddleware
-from otelfork.lane.folding import MOST, WAKE_AT, Active, Entry, Folding, fold
+from otelfork.lane.folding import Folding, fold
+from otelfork.lane.noting import MOST, WAKE_AT, Active, Entry
 from otelfork.testing import capture
 
 RUNNING = {"name": "active", "unit": "{request}", "description": ""}

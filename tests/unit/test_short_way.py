@@ -61,6 +61,14 @@ ONLY_ASGI = st.fixed_dictionaries(
         "answer": st.sampled_from(["whole", "whole", "in parts", "with trailers", "nothing", "a part", "disconnected"]),
     }
 )
+PLAIN = {
+    "HTTP_X_FORWARDED_PROTO": None, "HTTP_FORWARDED": None, "HTTP_TRACESTATE": None, "HTTP_BAGGAGE": None,
+    "only_asgi": {"type": "http", "raw_path": True, "root_path": "", "server": ("10.0.0.2", 8000), "again": None, "tuple": False},
+}  # fmt: skip
+USUAL = {
+    "RAW_URI": "/items/7?page=2", "HTTP_USER_AGENT": "curl/8", "HTTP_HOST": "shop.example", "REMOTE_ADDR": "10.0.0.1",
+    "REMOTE_PORT": 40001,
+}  # fmt: skip
 LIMITS = st.sampled_from(
     [
         {},
@@ -98,13 +106,18 @@ def touch(span: trace.Span, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
             getattr(span, name)(*arguments)
 
 
+def received() -> list[tuple[str, tuple[Any, ...]]]:
+    """Return what tells of baggage, if there is any: a span that nobody touches is to be seen, too."""
+    user = baggage.get_baggage("user")
+    return [] if user is None else [("set_attribute", ("user", str(user)))]
+
+
 def wsgi(given: dict[str, Any], start_response: Any) -> Any:
     """Do what the request says."""
     span = trace.get_current_span()
     if given["route"]:
         given["werkzeug.request"] = Rule(given["route"])
-    span.set_attribute("user", str(baggage.get_baggage("user")))
-    touch(span, given["early"])
+    touch(span, [*received(), *given["early"]])
     if given["raises"]:
         raise LookupError("nothing here")
     start_response(given["status"], [])
@@ -119,8 +132,7 @@ async def asgi(given: dict[str, Any], receive: Any, send: Any) -> None:
     if told["route"]:
         given["route"] = Route(told["route"])
     await receive()
-    span.set_attribute("user", str(baggage.get_baggage("user")))
-    touch(span, told["early"])
+    touch(span, [*received(), *told["early"]])
     if told["raises"]:
         raise LookupError("nothing here")
     for message in (_frames if given["type"] == "websocket" else _answer)(told):
@@ -239,15 +251,23 @@ def timeless(message: Any) -> list[Any]:
     return found
 
 
+def joined(request: dict[str, Any], only: dict[str, Any], *, plain: bool) -> dict[str, Any]:
+    """Return what was drawn as one request; a plain one has of what clients and servers may say only what nearly all say."""
+    if not plain:
+        return request | {"only_asgi": only}
+    usual = {name: request[name] or value for name, value in USUAL.items()}
+    return request | usual | PLAIN | {"only_asgi": only | PLAIN["only_asgi"]}
+
+
 @pytest.mark.private_names
 @pytest.mark.parametrize("interface", list(CALLED))
 @settings(max_examples=60)
-@given(st.lists(st.tuples(REQUESTS, ONLY_ASGI), min_size=1, max_size=6), LIMITS)
+@given(st.lists(st.tuples(REQUESTS, ONLY_ASGI, st.booleans()), min_size=1, max_size=6), LIMITS)
 def test_a_request_is_exported_the_same_the_short_way(
-    interface: str, drawn: list[tuple[dict[str, Any], dict[str, Any]]], limits: dict[str, str]
+    interface: str, drawn: list[tuple[dict[str, Any], dict[str, Any], bool]], limits: dict[str, str]
 ) -> None:
     """Whatever was sent, and whatever the application does with its span: by both encoders what the SDK's own span says."""
-    requests = [request | {"only_asgi": only} for request, only in drawn]
+    requests = [joined(request, only, plain=plain) for request, only, plain in drawn]
     found = []
     for public in ("false", "true"):
         with pytest.MonkeyPatch.context() as interpreter:
@@ -255,3 +275,23 @@ def test_a_request_is_exported_the_same_the_short_way(
     (short, kinds), (long, _) = found
     assert all(issubclass(kind, RequestSpan) for kind in kinds)
     assert (long[1], long[1]) == (short[0], short[1])
+
+
+@pytest.mark.private_names
+@pytest.mark.parametrize("interface", list(CALLED))
+def test_what_nearly_all_send_takes_the_short_way(interface: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request as browsers and servers make it is begun without the care that others need."""
+    calm: dict[str, Any] = {
+        "QUERY_STRING": "page=2",
+        "early": [],
+        "late": [],
+        "raises": False,
+        "route": None,
+        "status": "200 OK",
+    }
+    said = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_TRACEPARENT": TRACEPARENTS[1]}
+    request = joined(calm | said | dict.fromkeys(USUAL), {"answer": "whole"}, plain=True)
+    monkeypatch.delattr(f"otelfork.{interface}._begin_with_care")
+    (ours, _), _ = served([request], interface, {}, monkeypatch)
+    (span,) = ours
+    assert ("GET", 8) == (span.name, len(span.parent_span_id))

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from otelfork import exits, forks, workers
-from otelfork.asgi.messages import HttpMessages, WebsocketMessages, hooked
+from otelfork.asgi.lending import hooked
+from otelfork.asgi.messages import HttpMessages, WebsocketMessages
 from otelfork.asgi.scope import (
     GETTER,
     Message,
@@ -20,8 +21,10 @@ from otelfork.asgi.scope import (
     is_simple,
     join,
     key,
+    own,
     raw_path,
     read,
+    required,
     sketch,
 )
 from otelfork.exits import watching
@@ -29,7 +32,7 @@ from otelfork.request import frameworks, origin, routes
 from otelfork.request.edge import Edge, Middleware
 from otelfork.request.exchange import MARK
 from otelfork.request.hooks import call, call_within, lend, once
-from otelfork.request.kinds import Kind, Plan, Sketch
+from otelfork.request.kinds import Plan
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.request.propagation import reads_alike, sender
 from otelfork.seals import Seal, seal
@@ -47,14 +50,16 @@ class ASGIEdge(Edge):
     """What the middleware needs for a request (see `Edge`).
 
     Attributes:
+        quick: whether no hook wants to be asked about spans.
         lifespan: whether the server has begun a lifespan.
         watched: sealed by the first request of a process that has none.
     """
 
-    __slots__ = ("lifespan", "watched")
+    __slots__ = ("lifespan", "quick", "watched")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.quick = self.hooks.default_span_details is None
         self.lifespan = False
         self.watched = _NOBODY
 
@@ -93,7 +98,9 @@ class ASGIMiddleware(Middleware):
         try:
             if edge.lends:  # here, for what is no Exception ends the request
                 _call_server_request_hook(edge, messages)
-            await app(inner, messages.receive, messages.send)
+                await app(inner, messages.receive_hooked, messages.send_hooked)
+            else:
+                await app(inner, messages.receive, messages.send)
         except GeneratorExit:
             # Thrown in by the garbage collector or a closing loop: this is no longer the context it came from.
             token = None
@@ -113,7 +120,7 @@ class ASGIMiddleware(Middleware):
             exits.finish_request()
 
 
-def _begin(edge: ASGIEdge, scope: Scope) -> HttpMessages | WebsocketMessages | None:  # noqa: PLR0911 - reasons to pass it through
+def _begin(edge: ASGIEdge, scope: Scope) -> HttpMessages | WebsocketMessages | None:
     """Begin an exchange, or return None where there is none to record."""
     if MARK in scope and _runs(scope):
         return None
@@ -135,25 +142,43 @@ def _begin(edge: ASGIEdge, scope: Scope) -> HttpMessages | WebsocketMessages | N
     exclusion = plan.exclusion
     if exclusion is not None and exclusion.by_path(scope.get("raw_path") or b""):
         return None
+    return _exchange(edge, plan, scope, current)
+
+
+def _exchange(edge: ASGIEdge, plan: Plan, scope: Scope, current: object) -> HttpMessages | WebsocketMessages | None:
+    """Begin an exchange, if the URL is not excluded: the short way, where a request and its server do as most do."""
     given = scope.get("headers") or ()
     if type(given) is not list:
         given = scope["headers"] = list(given)  # an iterable may be read once only
-    headers = join(given)
-    simple = is_simple(headers)
-    known = key(scope, headers, plan, simple=simple)
-    kind = plan.kinds.get(known) or plan.kind(known, read(scope, plan.settings))
-    own = sketch(scope, headers, plan)
-    if exclusion is not None and exclusion.search(kind.full_url(own)):
+    headers = dict(given)
+    if len(headers) != len(given):
+        headers = join(given)
+    if (
+        current
+        or not edge.quick
+        or not plan.quick
+        or not is_simple(headers)
+        or propagate.get_global_textmap() is not plan.propagator
+    ):
+        return _begin_with_care(edge, plan, scope, headers, current)
+    try:
+        known = required(scope), headers.get(b"host")
+        kind = plan.kinds.get(known) or plan.kind(known, read(scope, plan.settings))
+        path, root, query, (peer, port) = own(scope)
+        usual = not root and path and b"?" not in path and type(peer) is str and not kind.websocket
+    except (KeyError, TypeError):  # a server that says less, or in other words
+        usual = False
+    if not usual:
+        return _begin_with_care(edge, plan, scope, headers, current)
+    sent = (path, query or b"", headers.get(b"user-agent", b""), peer, port, headers.get(b"x-forwarded-for", b""), None)
+    if plan.exclusion is not None and plan.exclusion.search(kind.full_url(sent)):
         return None
-    if current or not simple or kind.websocket or edge.details or propagate.get_global_textmap() is not plan.propagator:
-        return _begin_with_care(edge, scope, headers, plan, kind, own)
     # Not by a call of the class: that costs as much as half of what is in there.
     messages: HttpMessages = _new(HttpMessages)
     # A copy: what a middleware adds to a scope must not be seen by the server (ASGI 3, "Middleware").
     inner: Scope = {**scope, _FASTAPI: None, _STARLETTE: True, MARK: messages}
     header = headers.get(b"traceparent")
-    sent = None if header is None else sender(header.decode("latin-1"))
-    messages.__init__(plan, kind, own, inner, sent, None)
+    messages.__init__(plan, kind, sent, inner, None if header is None else sender(header.decode("latin-1")), None)
     return messages
 
 
@@ -166,24 +191,28 @@ def _runs(scope: Scope) -> bool:
     return True
 
 
-def _begin_with_care(  # noqa: PLR0917
-    edge: ASGIEdge, scope: Scope, headers: Mapping[bytes, bytes], plan: Plan, kind: Kind, own: Sketch
+def _begin_with_care(
+    edge: ASGIEdge, plan: Plan, scope: Scope, headers: Mapping[bytes, bytes], current: object
 ) -> HttpMessages | WebsocketMessages | None:
-    """Begin the exchange of a request that sends more than most do, or that something stands around."""
-    current = edge.current()
-    if current and traced_outside(kind.request(own), scope, raw_path):
+    """Begin the exchange of a request that sends more or less than most do, or that something stands around."""
+    known = key(scope, headers, plan)
+    kind = plan.kinds.get(known) or plan.kind(known, read(scope, plan.settings))
+    sent = sketch(scope, headers, plan)
+    if plan.exclusion is not None and plan.exclusion.search(kind.full_url(sent)):
+        return None
+    if current and traced_outside(kind.request(sent), scope, raw_path):
         return None
     inner: Scope = {**scope, _FASTAPI: None, _STARLETTE: True}
     details: Any = None
-    if edge.details is not None:
-        details = call("default_span_details", edge.details, inner)
+    if edge.hooks.default_span_details is not None:
+        details = call("default_span_details", edge.hooks.default_span_details, inner)
     make = WebsocketMessages if kind.websocket else HttpMessages
     if current or b"baggage" in headers or b"tracestate" in headers or not reads_alike(propagate.get_global_textmap()):
-        messages = make(plan, kind, own, inner, None, (origin.parent_context(inner, GETTER), details))
+        messages = make(plan, kind, sent, inner, None, (origin.parent_context(inner, GETTER), details))
     else:
         header = headers.get(b"traceparent")
-        sent = None if header is None else sender(header.decode("latin-1"))
-        messages = make(plan, kind, own, inner, sent, None if details is None else (None, details))
+        parent = None if header is None else sender(header.decode("latin-1"))
+        messages = make(plan, kind, sent, inner, parent, None if details is None else (None, details))
     inner[MARK] = messages
     return messages
 

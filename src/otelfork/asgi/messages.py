@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import perf_counter_ns
 from typing import Any, cast, final
 
 from otelfork import semconv
 from otelfork.asgi.scope import Message, Receive, Scope, Send, decoded
+from otelfork.request.answers import added
 from otelfork.request.exchange import Exchange, General
 from otelfork.request.hooks import Hooks, call, once
 from otelfork.request.rest import DISCONNECT, INCOMPLETE
@@ -31,6 +32,20 @@ class _Messages(Exchange):
     server_receive: Receive
     server_send: Send
     lent: Hooks
+    receive: Callable[[], Awaitable[Message]]
+    send: Callable[[Message], Awaitable[None]]
+
+    async def receive_hooked(self) -> Message:
+        """Receive a message, and show it to the user."""
+        message = await self.receive()
+        self._call_request_hook(message)
+        return message
+
+    def send_hooked(self, message: Message) -> Awaitable[None]:
+        """Show a message of the application to the user, and send it."""
+        if not self.ended:
+            self._call_response_hook(message)
+        return self.send(message)
 
     def _call_request_hook(self, message: Message) -> None:
         hook = self.hooks.client_request_hook
@@ -54,10 +69,12 @@ class _Messages(Exchange):
         if not plan.answers:
             return message
         present = {bytes(name).lower() for name, _ in headers}
-        added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers()]
-        return {**message, "headers": [*headers, *(pair for pair in added if pair[0].lower() not in present)]}
+        return {**message, "headers": [*headers, *(pair for pair in self._added() if pair[0].lower() not in present)]}
 
-    def _hooked(self, message: Message) -> None:
+    def _added(self) -> list[tuple[bytes, bytes]]:
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in added(self.span, self.settings)]
+
+    def _call_response_hook(self, message: Message) -> None:
         hook = self.hooks.client_response_hook
         if hook is not None:
             call("client_response_hook", hook, self.span, self.scope, message)
@@ -78,12 +95,8 @@ class HttpMessages(_Messages):
 
     async def receive(self) -> Message:
         """Receive a message of the server for the application."""
-        receive = (
-            self.server_receive
-        )  # read first and called then: in one step the interpreter looks for a method of the class
+        receive = self.server_receive  # read first and called then: in one step it would be looked for as a method
         message = await receive()
-        if self._plan.hooked:
-            self._call_request_hook(message)
         try:
             kind = message["type"]
             if kind == "http.request":
@@ -102,8 +115,6 @@ class HttpMessages(_Messages):
         if self._complete:
             return send(message)
         try:
-            if self._plan.hooked:
-                self._hooked(message)
             kind = message["type"]
             if kind == "http.response.body":
                 body = message.get("body")
@@ -188,7 +199,6 @@ class WebsocketMessages(_Messages):
     async def receive(self) -> Message:
         """Receive a message of the server for the application."""
         message = await self.server_receive()
-        self._call_request_hook(message)
         try:
             self._received(message)
         except Exception:
@@ -197,7 +207,6 @@ class WebsocketMessages(_Messages):
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application: note it, and return what the server's `send` returns."""
-        self._hooked(message)
         try:
             message = self._sent(message)
         except Exception:
@@ -227,8 +236,7 @@ class WebsocketMessages(_Messages):
         return message
 
     def _answered(self, message: Message) -> Message:
-        added = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers()]
-        return {**message, "headers": [*(message.get("headers") or ()), *added]}
+        return {**message, "headers": [*(message.get("headers") or ()), *self._added()]}
 
     def _received(self, message: Message) -> None:
         kind = message["type"]
@@ -264,24 +272,6 @@ class WebsocketMessages(_Messages):
         if self.status is None:  # neither accepted, nor refused, nor denied
             self.cut(DISCONNECT if self.disconnected else INCOMPLETE)
         self.end()
-
-
-def hooked(outer: Exchange, hooks: Hooks, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """Return `receive` and `send` that call the hooks with the span of an exchange that a middleware further out has begun."""
-    on_receive, on_send = hooks.client_request_hook, hooks.client_response_hook
-
-    async def receive_hooked() -> Message:
-        message = await receive()
-        if on_receive is not None and not outer.ended:
-            call("client_request_hook", on_receive, outer.span, scope, message)
-        return message
-
-    def send_hooked(message: Message) -> Awaitable[None]:
-        if on_send is not None and not outer.ended:
-            call("client_response_hook", on_send, outer.span, scope, message)
-        return send(message)
-
-    return receive if on_receive is None else receive_hooked, send if on_send is None else send_hooked
 
 
 def _file_length(message: Message) -> int:

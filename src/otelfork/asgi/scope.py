@@ -27,14 +27,14 @@ _REQUIRED, _OWN = (
     ("type", "method", "scheme", "http_version", "server"),
     ("raw_path", "root_path", "query_string", "client"),
 )
-_required, _own = itemgetter(*_REQUIRED), itemgetter(*_OWN)
+required, own = itemgetter(*_REQUIRED), itemgetter(*_OWN)
 """What nearly every server gives: one call in place of several."""
 _SINGLE = frozenset({b"host", b"user-agent"})
 
 
 def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
     """Return the facts of a request."""
-    headers = join(list(scope.get("headers") or ()))
+    headers = join(scope.get("headers") or ())
     get = headers.get
     websocket = scope["type"] == "websocket"
     peer, peer_port = _end(scope.get("client"))
@@ -74,33 +74,28 @@ def is_simple(headers: Mapping[bytes, bytes]) -> bool:
     )
 
 
-def key(
-    scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan, *, simple: bool = False
-) -> tuple[Any, ...]:
+def key(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) -> tuple[Any, ...]:
     """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`.
 
-    Args:
-        scope: the request.
-        headers: as `join` returns them.
-        plan: what is done for it.
-        simple: whether no proxy has added anything that its kind depends on.
+    Of a request that `is_simple` it is `required(scope)` and the host, where everybody's headers count.
     """
     try:
-        first: tuple[Any, ...] = _required(scope)
+        first: tuple[Any, ...] = required(scope)
     except KeyError:
         first = tuple(map(scope.get, _REQUIRED))
     if type(first[-1]) is list:  # the server: allowed, and no key of a dictionary
         first = (*first[:-1], tuple(first[-1]))
     known: tuple[Any, ...] = (first, headers.get(b"host"))
-    if not simple:
-        known += tuple(map(headers.get, _PROXIED))
+    proxied = tuple(map(headers.get, _PROXIED))
+    if any(proxied):
+        known += proxied
     return known if plan.trusts_all else (*known, _end(scope.get("client"))[0])
 
 
 def sketch(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) -> Sketch:
     """Return what `read` returns, less what belongs to the kind of the request."""
     try:
-        raw, root, query, client = _own(scope)
+        raw, root, query, client = own(scope)
     except KeyError:
         raw, root, query, client = map(scope.get, _OWN)
     path = raw.decode("latin-1") if raw and not root and b"?" not in raw else raw_path(scope)
@@ -116,17 +111,15 @@ def sketch(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan)
     )  # fmt: skip
 
 
-def join(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return the headers by name; several lines of one header are joined with commas (RFC 9110, section 5.3)."""
-    found: dict[bytes, bytes] = dict(headers)
-    if len(found) != len(headers):
-        found = {}
-        for name, value in headers:
-            seen = found.get(name)
-            if seen is None:
-                found[name] = value
-            elif name not in _SINGLE:
-                found[name] = seen + b"," + value
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        seen = found.get(name)
+        if seen is None:
+            found[name] = value
+        elif name not in _SINGLE:
+            found[name] = seen + b"," + value
     return found
 
 

@@ -65,7 +65,7 @@ class Made(dict[Any, bytes]):
     """Fields by what they are made of, each packed when it is first asked for.
 
     Args:
-        make: returns the fields of one thing, which is a string or a tuple of strings.
+        make: returns the fields of one thing, which is a string, bytes or a tuple of them.
         longest: longer fields, and those made of longer things, are not kept.
     """
 
@@ -76,10 +76,10 @@ class Made(dict[Any, bytes]):
         self._make = make
         self._longest = longest
 
-    def __missing__(self, given: str | tuple[str, ...]) -> bytes:
+    def __missing__(self, given: str | bytes | tuple[str | bytes, ...]) -> bytes:
         fields = self._make(given)
         # Of much that was sent little may be left: what it was made of is held, too.
-        length = len(given) if type(given) is str else sum(map(len, given))
+        length = sum(map(len, given)) if isinstance(given, tuple) else len(given)
         if length <= self._longest >= len(fields):
             keep(self, given, fields)
         return fields

@@ -19,13 +19,12 @@ The probe is in `fits`: it measures both ways and compares the points. The publi
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeAlias, final
+from operator import itemgetter
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -36,57 +35,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otelfork.lane.buckets import add
+from otelfork.lane.noting import MOST, Active, Batch, Entry
 from otelfork.lane.series import aggregation_of
 
-Entry: TypeAlias = "tuple[float, int | None, int | None, int, bytes, bytes, int]"
-"""(seconds, bytes received, bytes sent, time of the end, trace id, span id, flags); None is not measured."""
-
-WAKE_AT = 1024
-"""Entries of one attribute set that wake the exporter thread. A power of two."""
-MOST = 16 * WAKE_AT
-"""Entries of one attribute set that are not waited with, whatever the exporter thread does."""
+_flags_of = itemgetter(6)
 _PATIENCE_SECONDS = 1.0
-
-
-@final
-class Batch:
-    """What was noted of requests with one attribute set since the last fold."""
-
-    __slots__ = ("_folding", "attributes", "entries")
-
-    def __init__(self, attributes: Mapping[str, Any], folding: Folding) -> None:
-        self.attributes = dict(attributes)
-        self.entries: deque[Entry] = deque()
-        self._folding = folding
-
-    def add(self, entry: Entry) -> None:
-        """Note a request. Takes no lock."""
-        entries = self.entries
-        entries.append(entry)
-        if not len(entries) & (WAKE_AT - 1):
-            self._folding.hurry(len(entries))
-
-    def taken(self) -> list[Entry]:
-        """Take out what was noted. For one thread at a time."""
-        entries = self.entries
-        return [entries.popleft() for _ in range(len(entries))]
-
-
-@final
-class Active:
-    """How many requests of one attribute set are running: counted without a lock, by `next(begun)` and `next(ended)`."""
-
-    __slots__ = ("attributes", "begun", "ended")
-
-    def __init__(self, attributes: Mapping[str, Any]) -> None:
-        self.attributes = dict(attributes)
-        self.begun, self.ended = itertools.count(), itertools.count()
-
-    def running(self) -> int:
-        """Return the number. For one thread at a time (a consumer's lock): reading is one more step of both counts."""
-        # The ended first: of a request that begins and ends in between neither or only the begin is seen.
-        ended = next(self.ended)
-        return next(self.begun) - ended
 
 
 class Folding:
@@ -132,7 +85,7 @@ class Folding:
 
     def batch(self, key: object, attributes: Mapping[str, Any]) -> Batch:
         """Return where requests with these attributes are noted. The number of keys is for the caller to bound."""
-        return self._batches.setdefault(key, Batch(attributes, self))
+        return self._batches.setdefault(key, Batch(attributes, self.hurry))
 
     def active(self, key: object, attributes: Mapping[str, Any]) -> Active:
         """Return where running requests with these attributes are counted."""
@@ -224,9 +177,11 @@ def _into(  # noqa: PLR0917
 
 def _offered(entries: Sequence[Entry], exemplary: Callable[[int], Any]) -> Sequence[Any]:
     """Return for each entry whether it may be an exemplar; nothing where none may."""
-    flags = [entry[6] for entry in entries]
-    wanted = {each for each in set(flags) if exemplary(each)}
-    return [each in wanted for each in flags] if wanted else ()
+    flags = set(map(_flags_of, entries))
+    wanted = {each for each in flags if exemplary(each)}
+    if wanted == flags:
+        return range(1, len(entries) + 1)  # all of them, at the price of none
+    return [entry[6] in wanted for entry in entries] if wanted else ()
 
 
 def _measurement(instrument: Any, value: float, attributes: Mapping[str, Any], entry: Entry) -> Any:

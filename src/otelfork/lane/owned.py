@@ -20,7 +20,8 @@ from typing import Any, final
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk import metrics as sdk
 
-from otelfork.lane.folding import Batch, Entry, Folding, fits, foldable
+from otelfork.lane.folding import Folding, fits, foldable
+from otelfork.lane.noting import Batch, Entry
 
 FOLD_AT = 512
 """Entries after which a request folds what was noted, in 0.4 ms. A power of two."""

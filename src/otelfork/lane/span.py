@@ -26,6 +26,7 @@ MOST_OWN = 64
 """More attributes of our own than this are held as the SDK holds them, so that its limit counts."""
 MOST_MARKS = 2
 """Where fewer events are allowed, the SDK's own span counts them."""
+_SENT = (str, bytes)
 _EMPTY = 700
 """Bytes of a span with its ids, times and what it keeps of its request."""
 _Base: Any = sdk.Span  # its fields are plain attributes there, and properties here
@@ -251,6 +252,6 @@ class RequestSpan(_Base):  # type: ignore[misc]
         sketch = self._sketch
         if self._inner is not None or type(sketch[-1]) is dict:  # somebody has touched it, or headers were captured
             return 0
-        return _EMPTY + sum([len(part) for part in sketch if type(part) is str])
+        return _EMPTY + sum([len(part) for part in sketch if type(part) in _SENT])
 
     otlp = staticmethod(packing.pack)

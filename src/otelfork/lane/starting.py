@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, final
 
 from opentelemetry import trace
@@ -40,7 +39,7 @@ class Lane:
     """
 
     __slots__ = (
-        "_accompany", "_alone", "_decide", "_ids", "_known_sampler", "_multi", "_new_span_id", "_new_trace_id", "_put",
+        "_accompany", "_alone", "_bits", "_decide", "_ids", "_known_sampler", "_multi", "_put",
         "_random", "_root", "_sampled", "_span", "_tracer", "_unsampled",
     )  # fmt: skip
 
@@ -57,9 +56,7 @@ class Lane:
         self._decide = decider(tracer.sampler)
         self._root, self._sampled, self._unsampled = (verdict(tracer.sampler, case) for case in (None, True, False))
         self._ids = ids = tracer.id_generator
-        bits = _bits(ids)
-        self._new_trace_id = ids.generate_trace_id if bits is None else partial(bits, 128)
-        self._new_span_id = ids.generate_span_id if bits is None else partial(bits, 64)
+        self._bits = _bits(ids) or _no_bits
         self._random = _RANDOM if ids.is_trace_id_random() else 0
         limits = held._span_limits
         most = limits.max_span_attributes
@@ -104,10 +101,9 @@ class Lane:
             or (self._multi._span_processors is not self._alone.seen and not self._alone())
         ):
             return None
-        # Callables are read first and called then: in one step the interpreter looks for a method of the class.
+        bits = self._bits  # read first and called then: in one step the interpreter looks for a method of the class
         if sender is None:
-            new_id = self._new_trace_id
-            trace_id = (new_id() or self._ids.generate_trace_id()).to_bytes(16, "big")
+            trace_id = (bits(128) or self._ids.generate_trace_id()).to_bytes(16, "big")
             flags = self._random
             keep = self._root
             if keep is None:
@@ -119,8 +115,7 @@ class Lane:
             flags &= _RANDOM
             if keep is None:
                 keep = self._kept(remote(sender), trace_id)
-        new_id = self._new_span_id
-        span_id = (new_id() or self._ids.generate_span_id()).to_bytes(8, "big")
+        span_id = (bits(64) or self._ids.generate_span_id()).to_bytes(8, "big")
         # Not by a call of the class: the SDK's `__new__` and an `__init__` cost as much as all the rest.
         if not keep:
             unsampled = _new(UnsampledSpan)
@@ -207,6 +202,11 @@ class Lane:
 def _sender(parent: SpanContext) -> bytes:
     flags = int(parent.trace_flags) & 0xFF
     return b"".join((b"\0", parent.trace_id.to_bytes(16, "big"), parent.span_id.to_bytes(8, "big"), bytes((flags,))))
+
+
+def _no_bits(_: int) -> int:
+    """Return 0, which is no id: then the generator is asked."""
+    return 0
 
 
 def _bits(ids: IdGenerator) -> Callable[[int], int] | None:

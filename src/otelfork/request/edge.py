@@ -29,7 +29,6 @@ class Edge:
         lent: names of the hooks that are called with the request of a middleware around this one, too.
 
     Attributes:
-        details: see `Hooks.default_span_details`.
         lends: whether there is such a hook.
         plan: what is done for each request, as long as it stands (see `Plan.seal`); None where nothing is recorded.
         current, attach, detach: see `lane.current.Current`, which is `ways`.
@@ -42,7 +41,6 @@ class Edge:
         "attach",
         "current",
         "detach",
-        "details",
         "hooks",
         "instruments",
         "lends",
@@ -62,7 +60,6 @@ class Edge:
         self.app = app
         self.instruments = instruments
         self.hooks = hooks
-        self.details = hooks.default_span_details
         self.lends = any(getattr(hooks, name) is not None for name in lent)
         self.plan: Plan | None = None
         self.current, self.attach, self.detach = self.ways = ways()
@@ -78,7 +75,7 @@ class Edge:
             self.plan = None
             return None
         plan = self.plan
-        if plan is None or plan.instruments is not instruments:
+        if plan is None or plan.instruments is not instruments or plan.seal is not standing[0]:
             plan = Plan(instruments, self._settings, self._find_route, self.hooks)
         plan.seal, plan.turn = standing
         self.plan = plan

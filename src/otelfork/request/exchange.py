@@ -15,9 +15,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
-from otelfork.request.answers import added
 from otelfork.request.capturing import capture
-from otelfork.request.facts import text
+from otelfork.request.facts import decoded, text
 from otelfork.request.hooks import Hooks, once
 from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of, utf8
 from otelfork.request.origin import RECORDED, with_sender
@@ -106,7 +105,7 @@ class Exchange:
             board = plan.board
             if board is not None:
                 origin = b"\0" + span.trace_bytes if sender is None else sender
-                line = kind.row + (path.encode() if path.isascii() else utf8(path))
+                line = kind.row + (path if type(path) is bytes else utf8(path))
                 self._row = board.begin(origin, span.id_bytes, span.flags, wall, line)
             next(kind.begun)
         if noticed is not None:
@@ -207,7 +206,9 @@ class Exchange:
         try:
             if self._rest is not None:
                 self._end_generally(elapsed, end)
-            else:  # the short way
+            elif self._plan.seal[
+                0
+            ]:  # the short way; in a child that was forked meanwhile the request is none of its own
                 plan, kind, span, route, status = self._plan, self._kind, self.span, self.route, self.status
                 if self._row:
                     plan.board.end(self._row)
@@ -232,7 +233,9 @@ class Exchange:
     def _measure(self, ending: Ending, elapsed: int, end: int) -> None:
         """Record the figures under the second set of names."""
         if ending.measure is not None:
-            ending.measure(text(self._sketch[0]), (elapsed / 1e9, None, None, end, *ids_of(self.span)), self.context)
+            ending.measure(
+                text(decoded(self._sketch[0])), (elapsed / 1e9, None, None, end, *ids_of(self.span)), self.context
+            )
 
     def _end_generally(self, elapsed: int, end: int) -> None:
         rest, plan, kind = self._more(), self._plan, self._kind
@@ -262,10 +265,6 @@ class Exchange:
                 old.record(found, elapsed / 1e9, received, sent, self.context)
         finally:
             self.span.end(end)
-
-    def headers(self) -> list[tuple[str, str]]:
-        """Return the headers to add to the response."""
-        return added(self.span, self.settings)
 
     def _describe(self, rest: Rest, ending: Ending, end: int) -> None:
         """Tell the span what is known at the end, by its own methods."""

@@ -11,8 +11,8 @@ from typing import Any, final
 
 from otelfork.encoding.fields import LONGEST, keep
 
-_ELSEWHERE = re.compile(r"[\^$]|\\[bBAZ]|\(\?")
-"""What looks beyond the text that it matches: anchors, word boundaries, lookarounds, flags."""
+_ELSEWHERE = re.compile(r"[\^$]|\\[bBAZ]|\(\?(?!:)")
+"""What looks beyond the text that it matches: anchors, word boundaries, lookarounds; flags change what others mean."""
 
 
 @final

@@ -13,9 +13,12 @@ from otelfork.request.instruments import Instruments
 
 __all__ = ["Forwarding", "Instruments", "Request", "Sketch", "text"]
 
-Sketch: TypeAlias = "tuple[str, str, str, str, str | int | None, str, Mapping[str, Any] | None]"
+Told: TypeAlias = "tuple[str, str, str, str, str | int | None, str, Mapping[str, Any] | None]"
 """(path, query, user agent, peer, its port, X-Forwarded-For, captured headers): what a request alone was sent, as the fields of
 `Request` have it; the port as the server says."""
+Sent: TypeAlias = "str | bytes"
+Sketch: TypeAlias = "tuple[Sent, Sent, Sent, str, str | int | None, Sent, Mapping[str, Any] | None]"
+"""The same as a server gives it, which may be the bytes of it: decoded when somebody looks."""
 
 
 class Forwarding(NamedTuple):
@@ -58,6 +61,17 @@ class Request(NamedTuple):
     websocket: bool = False
     headers: Mapping[str, Sequence[str]] | None = None
     """Captured request headers by lower-case name, already sanitized."""
+
+
+def decoded(value: Sent) -> str:
+    """Return what was sent as a server that speaks text has it: a character for each byte."""
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def read(sketch: Sketch) -> Told:
+    """Return a sketch as text."""
+    path, query, agent, peer, port, forwarded_for, headers = sketch
+    return decoded(path), decoded(query), decoded(agent), peer, port, decoded(forwarded_for), headers
 
 
 def text(value: str) -> str:

@@ -56,7 +56,7 @@ class Lane(Protocol):
 
 
 class Running(Protocol):
-    """Counts running requests instead of the instrument (see `lane.folding.Active`)."""
+    """Counts running requests instead of the instrument (see `lane.noting.Active`)."""
 
     def active(self, key: object, attributes: Mapping[str, Any]) -> Any:
         """Return where running requests with these attributes are counted."""

@@ -17,7 +17,7 @@ from otelfork.encoding.fields import keep
 from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
 from otelfork.request.exclusion import Exclusion
-from otelfork.request.facts import Forwarding, Request, port_number
+from otelfork.request.facts import Forwarding, Request, Sent, decoded, port_number, read
 from otelfork.request.facts import Sketch as Sketch  # noqa: PLC0414 - the edges make it for `Kind`
 from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
@@ -31,9 +31,7 @@ _End: TypeAlias = "int | tuple[int | None, str] | tuple[int | None, str | None, 
 _ERROR = Status(StatusCode.ERROR)
 LONGEST_KEY = 2048
 """Kinds with longer keys are made for one request: a header may have many thousand characters."""
-_FRAMED = ("2", "3")
 _NO_FORWARDING = Forwarding()
-_ALWAYS = (1, 1)
 _join = b"".join
 
 
@@ -111,7 +109,7 @@ class Kind:
         self.name = semconv.UNKNOWN_METHOD_NAME if method == semconv.OTHER_METHOD else method
         self.scheme = addresses.scheme
         self.version = semconv.PROTOCOL_VERSIONS.get(first.version)
-        self.framed = self.version in _FRAMED
+        self.framed = self.version in {"2", "3"}
         self.websocket = first.websocket
         self.bodiless = method == "HEAD"
         self.row = method.encode() + b" "
@@ -148,13 +146,13 @@ class Kind:
 
     def full_url(self, sketch: Sketch) -> str:
         """Return the URL that excluded-url patterns are searched in (see `attributes.full_url`)."""
-        query = sketch[1]
-        return f"{self.url}{sketch[0]}?{query}" if query else self.url + sketch[0]
+        path, query = decoded(sketch[0]), decoded(sketch[1])
+        return f"{self.url}{path}?{query}" if query else self.url + path
 
     def request(self, sketch: Sketch) -> Request:
         """Return all facts of a request."""
         first = self._first
-        path, query, agent, peer, port, forwarded_for, headers = sketch
+        path, query, agent, peer, port, forwarded_for, headers = read(sketch)
         forwarding = first.forwarding
         if forwarding is not None or forwarded_for:
             forwarding = (forwarding or _NO_FORWARDING)._replace(for_=forwarded_for)
@@ -192,7 +190,7 @@ class Kind:
             return encoder.joined(self.attributes(sketch))
         own = plan.packing
         if path.isascii():
-            head, sent = own.path_heads[len(path)], path.encode()
+            head, sent = own.path_heads[len(path)], path if isinstance(path, bytes) else path.encode()
         else:
             head, sent = b"", own.paths[path]
         return _join((
@@ -223,11 +221,11 @@ class Plan:
         kinds: the kinds that were seen, by what the edge makes a key of.
         exclusion: what is not recorded; None for nothing.
         hooks: what the user wants to be called with.
-        hooked: whether that is with messages.
         seal, turn: it stands as long as `seal[1]` is `turn` (see `forks.standing`).
         answers: whether anything is added to responses.
         plain_responses: whether nothing is, no header of theirs is recorded and no hook waits for them.
         simple: whether requests can be recorded the short way.
+        quick: whether neither who sends a request nor its headers beyond those that all are read for matter.
         mapped: whether other names are added to the attributes.
         names: the second set of names of this process's requests.
         packing: for the encoder.
@@ -236,8 +234,8 @@ class Plan:
     """
 
     __slots__ = (
-        "answers", "board", "endings", "exclusion", "find_route", "hooked", "hooks", "instruments", "kinds", "lane", "mapped",
-        "names", "packing", "plain_responses", "propagator", "seal", "settings", "simple", "telling", "trusts_all", "turn",
+        "answers", "board", "endings", "exclusion", "find_route", "hooks", "instruments", "kinds", "lane", "mapped", "names",
+        "packing", "plain_responses", "propagator", "quick", "seal", "settings", "simple", "telling", "trusts_all", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -253,14 +251,14 @@ class Plan:
             not settings.answers and settings.response_headers is None and hooks.response_hook is None
         )
         self.simple = instruments.lane is not None and instruments.folding is not None and instruments.old is None
+        self.quick = settings.trust is None and settings.request_headers is None
         self.mapped = attributes.mapped(settings)
         self.names = naming.current
         self.trusts_all = settings.trust is None
         self.exclusion = None if settings.excluded is None else Exclusion(settings.excluded)
         self.hooks = hooks
-        self.hooked = hooks.client_request_hook is not None or hooks.client_response_hook is not None
-        self.seal: Any = _ALWAYS
-        self.turn = _ALWAYS[1]
+        self.seal: Any = (1, 1)
+        self.turn = 1
         self.kinds: dict[Any, Kind] = {}
         self.endings: dict[Any, dict[_End, Ending]] = {}
         self.packing = Packing(settings, self.names)
@@ -286,8 +284,10 @@ def bodiless(status: int | None) -> bool:
     return status is not None and (status in {204, 304} or status < 200)
 
 
-def utf8(path: str) -> bytes:
+def utf8(path: Sent) -> bytes:
     """Return a path for the scoreboard."""
+    if isinstance(path, bytes):
+        return path
     try:
         return path.encode()
     except UnicodeEncodeError:  # a lone surrogate

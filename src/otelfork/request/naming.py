@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from otelfork.request.instruments import Folding
 
 Measure: TypeAlias = "Callable[[str, tuple[float, None, None, int, bytes, bytes, int], Context], object]"
-"""Takes path, figures (as `lane.folding.Entry`) and context of a request that has ended."""
+"""Takes path, figures (as `lane.noting.Entry`) and context of a request that has ended."""
 
 
 class Names(Protocol):

@@ -17,7 +17,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind
 
 from otelfork import semconv
 from otelfork.request import propagation
-from otelfork.request.facts import Request
+from otelfork.request.facts import Request, decoded
 from otelfork.settings.propagators import propagate
 
 RECORDED = "otelfork.recorded"
@@ -54,7 +54,7 @@ def traced_outside(request: Request, carrier: Mapping[str, Any], raw_path: Calla
     around = contexts.get_value(RECORDED)
     if isinstance(around, tuple):
         method, path, running = around
-        if running and (method, path) == (request.method, request.path):
+        if running and (method, decoded(path)) == (request.method, request.path):
             return True
     return _is_server_span_of(request, trace.get_current_span()) or _contrib_around(request, carrier, raw_path)
 

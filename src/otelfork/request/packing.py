@@ -14,7 +14,7 @@ from otelfork.encoding.encoder import Encoder
 from otelfork.encoding.fields import LONGEST, Heads, Made, keep
 from otelfork.request import attributes
 from otelfork.request.addresses import client_address
-from otelfork.request.facts import port_number, text
+from otelfork.request.facts import Sent, decoded, port_number, text
 from otelfork.request.naming import Names
 from otelfork.settings.http import HttpSettings
 
@@ -46,21 +46,22 @@ class Packing:
         keys = semconv.CLIENT_ADDRESS, semconv.NETWORK_PEER_ADDRESS, semconv.USER_AGENT_ORIGINAL
         self._heads = tuple(map(Heads, keys))
         self.path_heads = path_heads = Heads(semconv.URL_PATH)
-        self.paths = Made(lambda path: path_heads.field(text(path)))
+        self.paths = Made(lambda path: path_heads.field(text(decoded(path))))
         query_heads = Heads(semconv.URL_QUERY)
-        self.queries = Made(lambda query: query_heads.field(attributes.query(query, settings)))
+        self.queries = Made(lambda query: query_heads.field(attributes.query(decoded(query), settings)))
         # Three attributes of as many headers.
         self.clients = Made(self._client, longest=3 * LONGEST)
         self.ports = _Ports()
         self.targets = Made(self._target)
 
-    def _client(self, given: tuple[str, str, str, str]) -> bytes:
-        agent, peer, forwarded_for, forwarded = given
+    def _client(self, given: tuple[Sent, str, Sent, str]) -> bytes:
+        sent_agent, peer, sent_for, forwarded = given
+        agent, forwarded_for = decoded(sent_agent), decoded(sent_for)
         sent = client_address(peer, forwarded, forwarded_for, self._settings), peer, agent
         return b"".join([heads.field(text(value)) for heads, value in zip(self._heads, sent, strict=True) if value])
 
-    def _target(self, path: str) -> bytes:
-        path_alone = {semconv.URL_PATH: text(path)}
+    def _target(self, path: Sent) -> bytes:
+        path_alone = {semconv.URL_PATH: text(decoded(path))}
         named: dict[str, Any] = path_alone if self._names is None else self._names.named(path_alone)
         return self._encoder.joined({key: value for key, value in named.items() if key not in path_alone})
 

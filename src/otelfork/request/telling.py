@@ -13,7 +13,7 @@ from otelfork import semconv
 from otelfork.encoding.fields import LONGEST, keep
 from otelfork.request import attributes
 from otelfork.request.addresses import client_address
-from otelfork.request.facts import Sketch, port_number, text
+from otelfork.request.facts import Sketch, port_number, read, text
 from otelfork.settings.http import HttpSettings
 
 
@@ -36,7 +36,7 @@ class Telling:
             sketch: what the request alone was sent.
             forwarded: the header of that name.
         """
-        path, query, agent, peer, port, forwarded_for, headers = sketch
+        path, query, agent, peer, port, forwarded_for, headers = read(sketch)
         found = {**common, semconv.URL_PATH: text(path)}
         if query:
             found[semconv.URL_QUERY] = self._queries.get(query) or self._query(query)

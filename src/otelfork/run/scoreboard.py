@@ -49,7 +49,6 @@ from otelfork.run.census import Census, take
 from otelfork.run.locks import TRIES, SlotLocks
 from otelfork.run.store import NoScoreboard, Store, make_directory
 from otelfork.run.tally import Tally
-from otelfork.seals import seal
 
 _write_row = BEGUN_REQUEST.pack_into
 
@@ -70,7 +69,7 @@ class Scoreboard:
     """
 
     __slots__ = (
-        "_beyond", "_condemned", "_free", "_kept", "_locks", "_map", "_seal", "_slots", "_store", "_worker", "directory",
+        "_beyond", "_condemned", "_free", "_kept", "_locks", "_map", "_slots", "_store", "_worker", "directory",
         "generation", "missed", "pid", "run", "service", "slot", "tally",
     )  # fmt: skip
 
@@ -83,7 +82,6 @@ class Scoreboard:
         self.tally = Tally(self._store.path)
         """What the run has counted, whoever of it lives."""
         self.pid = os.getpid()
-        self._seal = seal()
         self._condemned = False
         self._kept: list[int] = []
         """Rows whose requests ended after the process was marked: cleared when their spans are out, else found by a survivor."""
@@ -139,14 +137,12 @@ class Scoreboard:
         return row
 
     def end(self, row: int) -> None:
-        """Note that a request has ended. Row -1 is none."""
-        # A child that was forked inside the request shares the memory, but the row is its parent's.
-        if row <= 0 or not self._seal[0]:
-            if row < 0 and self._beyond:
+        """Note that a request has ended. Row -1 is none. Not for a child that was forked inside the request: it is its parent's."""
+        if self._condemned or row < 0:
+            if row > 0:
+                self._kept.append(row)
+            elif row < 0 and self._beyond:
                 self._beyond.pop()
-            return
-        if self._condemned:
-            self._kept.append(row)
             return
         self._map[row * ROW + STATE] = FREE
         self._free.append(row)

@@ -14,6 +14,7 @@ from opentelemetry.metrics import MeterProvider, get_meter
 
 from otelfork import semconv
 from otelfork.lane import folding as lane
+from otelfork.lane.noting import Batch
 from otelfork.proxies import ProxyHistogram
 from otelfork.request.instruments import SCOPE
 from otelfork.request.naming import Measure
@@ -95,7 +96,7 @@ class Figures:
         self._limit = limit
         self._sinks: dict[tuple[str, str, int | None], Sink] = {}
         self._paths = 0
-        self._batches: list[lane.Batch] = []
+        self._batches: list[Batch] = []
         real: Any = self._duration.real() if isinstance(self._duration, ProxyHistogram) else None
         self._real = real if folding is not None and lane.foldable(real) and folding.along(self.fold) else None
         self._overflow = self._sink(_OVERFLOW)
@@ -121,7 +122,7 @@ class Figures:
     def _sink(self, attributes: dict[str, str | int | bool]) -> Sink:
         if self._real is None:
             return lambda noted, context: self._record(noted[0], attributes, context)
-        batch = lane.Batch(attributes, self.folding)
+        batch = Batch(attributes, self.folding.hurry)
         self._batches.append(batch)
         add = batch.add
         return lambda noted, _: add(noted)

@@ -13,12 +13,24 @@ from otelfork.request import origin, routes
 from otelfork.request.edge import Edge, Middleware
 from otelfork.request.exchange import MARK
 from otelfork.request.hooks import call, call_within, lend, once
-from otelfork.request.kinds import Kind, Plan, Sketch
+from otelfork.request.kinds import Plan
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.request.propagation import reads_alike, sender
 from otelfork.settings.propagators import propagate
 from otelfork.wsgi.body import wrap
-from otelfork.wsgi.environ import GETTER, Environ, is_simple, key, may_have_body, raw_path, read, sketch, watch_input
+from otelfork.wsgi.environ import (
+    GETTER,
+    Environ,
+    is_simple,
+    key,
+    may_have_body,
+    own,
+    raw_path,
+    read,
+    required,
+    sketch,
+    watch_input,
+)
 from otelfork.wsgi.response import Response, StartResponse, blocks, end
 
 WSGIApplication: TypeAlias = "Callable[[Environ, StartResponse], Iterable[bytes]]"
@@ -81,20 +93,51 @@ def _begin(edge: Edge, environ: Environ) -> Response | None:  # noqa: PLR0911 - 
     exclusion = plan.exclusion
     if exclusion is not None and exclusion.by_path(raw_path(environ)):
         return None
-    simple = is_simple(environ)
-    known = key(environ, plan, simple=simple)
+    if current or not plan.quick or not is_simple(environ) or propagate.get_global_textmap() is not plan.propagator:
+        return _begin_with_care(plan, environ, current)
+    try:
+        known = required(environ)
+        uri, query, agent, peer, port = own(environ)
+    except KeyError:  # a server or a client that says less
+        return _begin_with_care(plan, environ, current)
+    path = uri.partition("?")[0]
+    if not path or path[0] != "/":
+        return _begin_with_care(plan, environ, current)
     kind = plan.kinds.get(known) or plan.kind(known, read(environ, plan.settings))
-    own = sketch(environ, plan)
-    if exclusion is not None and exclusion.search(kind.full_url(own)):
+    sent = (path, query or "", agent, peer or "", port, environ.get("HTTP_X_FORWARDED_FOR") or "", None)
+    if exclusion is not None and exclusion.search(kind.full_url(sent)):
         return None
-    if current or not simple or propagate.get_global_textmap() is not plan.propagator:
-        return _begin_with_care(environ, plan, kind, own, current)
     header = environ.get("HTTP_TRACEPARENT")
     # Not by a call of the class: that costs as much as half of what is in there.
     response: Response = _new(Response)
-    response.__init__(plan, kind, own, environ, None if header is None else sender(header))
+    response.__init__(plan, kind, sent, environ, None if header is None else sender(header))
     environ[MARK] = response
     if kind.framed:
+        watch_input(environ, response)
+    return response
+
+
+def _begin_with_care(plan: Plan, environ: Environ, current: object) -> Response | None:
+    """Begin the exchange of a request that sends more or less than most do, or that something stands around."""
+    known = key(environ, plan)
+    kind = plan.kinds.get(known) or plan.kind(known, read(environ, plan.settings))
+    sent = sketch(environ, plan)
+    if plan.exclusion is not None and plan.exclusion.search(kind.full_url(sent)):
+        return None
+    if (
+        current
+        or "HTTP_BAGGAGE" in environ
+        or "HTTP_TRACESTATE" in environ
+        or not reads_alike(propagate.get_global_textmap())
+    ):
+        if current and traced_outside(kind.request(sent), environ, raw_path):
+            return None
+        response = Response(plan, kind, sent, environ, None, (origin.parent_context(environ, GETTER), None))
+    else:
+        header = environ.get("HTTP_TRACEPARENT")
+        response = Response(plan, kind, sent, environ, None if header is None else sender(header))
+    environ[MARK] = response
+    if kind.framed or may_have_body(environ):
         watch_input(environ, response)
     return response
 
@@ -107,26 +150,6 @@ def _runs(environ: Environ) -> bool:
     if environ is not outer.carriers[-1]:
         outer.carriers.append(environ)
     return True
-
-
-def _begin_with_care(environ: Environ, plan: Plan, kind: Kind, own: Sketch, current: object) -> Response | None:
-    """Begin the exchange of a request that sends more than most do, or that something stands around."""
-    if (
-        current
-        or "HTTP_BAGGAGE" in environ
-        or "HTTP_TRACESTATE" in environ
-        or not reads_alike(propagate.get_global_textmap())
-    ):
-        if current and traced_outside(kind.request(own), environ, raw_path):
-            return None
-        response = Response(plan, kind, own, environ, None, (origin.parent_context(environ, GETTER), None))
-    else:
-        header = environ.get("HTTP_TRACEPARENT")
-        response = Response(plan, kind, own, environ, None if header is None else sender(header))
-    environ[MARK] = response
-    if kind.framed or may_have_body(environ):
-        watch_input(environ, response)
-    return response
 
 
 def _call_request_hook(edge: Edge, response: Response, environ: Environ) -> None:

@@ -23,7 +23,7 @@ _REQUIRED = ("REQUEST_METHOD", "wsgi.url_scheme", "HTTP_HOST", "SERVER_PROTOCOL"
 required = itemgetter(*_REQUIRED)
 """All but the host are in every environ (PEP 3333)."""
 _OWN = ("RAW_URI", "QUERY_STRING", "HTTP_USER_AGENT", "REMOTE_ADDR", "REMOTE_PORT")
-_own = itemgetter(*_OWN)
+own = itemgetter(*_OWN)
 """What most servers and clients send with every request: one call in place of five."""
 _FORWARDING = (
     "HTTP_FORWARDED",
@@ -89,27 +89,25 @@ def raw_path(environ: Environ) -> str:
     return quote(decoded.encode("latin-1", "replace"), safe=_SAFE_IN_PATH)
 
 
-def key(environ: Environ, plan: Plan, *, simple: bool = False) -> tuple[Any, ...]:
+def key(environ: Environ, plan: Plan) -> tuple[Any, ...]:
     """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`.
 
-    Args:
-        environ: the request.
-        plan: what is done for it.
-        simple: whether no proxy has added anything that its kind depends on.
+    Of a request that `is_simple` it is `required(environ)`, where everybody's headers count.
     """
     try:
         known: tuple[Any, ...] = required(environ)
     except KeyError:
         known = tuple(map(environ.get, _REQUIRED))
-    if not simple:
-        known += tuple(map(environ.get, _PROXIED))
+    proxied = tuple(map(environ.get, _PROXIED))
+    if any(proxied):
+        known += proxied
     return known if plan.trusts_all else (*known, environ.get("REMOTE_ADDR"))
 
 
 def sketch(environ: Environ, plan: Plan) -> Sketch:
     """Return what `read` returns, less what belongs to the kind of the request."""
     try:
-        uri, query, agent, peer, port = _own(environ)
+        uri, query, agent, peer, port = own(environ)
     except KeyError:
         uri, query, agent, peer, port = map(environ.get, _OWN)
     path = uri.partition("?")[0] if uri and uri[0] == "/" else raw_path(environ)

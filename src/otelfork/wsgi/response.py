@@ -7,6 +7,7 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias, final
 
 from otelfork import exits
+from otelfork.request.answers import added
 from otelfork.request.exchange import Exchange
 from otelfork.request.hooks import Hooks, call, once
 from otelfork.request.rest import DISCONNECT
@@ -100,11 +101,11 @@ class Response(Exchange):
     def _answer(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         try:
             present = {name.lower() for name, _ in headers}
-            added = [pair for pair in self.headers() if pair[0].lower() not in present]
+            ours = [pair for pair in added(self.span, self.settings) if pair[0].lower() not in present]
         except Exception:
             once("headers could not be added to a response", "wsgi.answer")
             return headers
-        return [*headers, *added]
+        return [*headers, *ours]
 
     def _failed_with(self, exc_info: Any) -> None:
         error = exc_info[1] if isinstance(exc_info, tuple) and len(exc_info) == 3 else None
@@ -137,14 +138,23 @@ class Blocks:
     def close(self) -> None:
         """End the exchange. A second call does nothing."""
         response = self._response
-        if not response.ended:
-            if response.finished_at is None:
-                try:
+        if response.ended:
+            return
+        if response.finished_at is None:
+            response.finished_at = perf_counter_ns()
+            iterators = self._iterators
+            try:
+                if iterators is not None and not iterators.__length_hint__():  # the server has taken all
+                    sent = response.sent
+                    for block in self._blocks:
+                        sent += len(block)
+                    response.sent = sent
+                else:
                     self._settle(response)
-                except Exception:  # blocks that are no bytes: the server has refused them, or will
-                    once("a response could not be counted", "body.settle")
-            response.end()
-            exits.finish_request()
+            except Exception:  # blocks that are no bytes: the server has refused them, or will
+                once("a response could not be counted", "body.settle")
+        response.end()
+        exits.finish_request()
 
     def __del__(self) -> None:
         # A server that neither iterates nor closes: the request is over all the same.
@@ -155,14 +165,10 @@ class Blocks:
                 once("an abandoned response could not be ended", "body.del")
 
     def _settle(self, response: Response) -> None:
-        """Count the blocks that the server took, and note whether it stopped before the end."""
-        response.finished_at = perf_counter_ns()
+        """Count the blocks that the server took, and note that it stopped before the end."""
         blocks, iterators = self._blocks, self._iterators
         left = len(blocks) if iterators is None else iterators.__length_hint__()
-        sent = response.sent
-        for block in blocks[: len(blocks) - left] if left else blocks:
-            sent += len(block)
-        response.sent = sent
+        response.sent += sum(map(len, blocks[: len(blocks) - left]))
         if left:
             response.stopped()
 
