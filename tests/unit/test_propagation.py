@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from tests.unit.recording import Recording, call_asgi, call_wsgi, environ, plain, scope, sending_plain
 
 from otelfork.request import propagation
-from otelfork.request.propagation import TraceState, parse_traceparent
+from otelfork.request.propagation import TraceState, parse_traceparent, sender
 
 T, P = "12345678901234567890123456789012", "1234567890123456"
 GOOD = f"00-{T}-{P}-01"
@@ -268,3 +268,26 @@ def test_no_tracestate_raises_and_what_is_kept_is_valid(lines: list[str]) -> Non
     state = TraceState.from_header(lines)
     again = TraceState.from_header([state.to_header()])
     assert list(state.items()) == list(again.items())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 55),
+            st.sampled_from("0123456789abcdefABCDEF- \t\ng\u0663\xe9"),
+            st.sampled_from(["put", "add", "cut"]),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([GOOD, f"00-{'0' * 32}-{P}-01", f"00-{T}-{'0' * 16}-01", f"cc-{T}-{P}-01"]),
+)
+def test_the_quick_reading_says_what_the_careful_one_does(changes: list[tuple[int, str, str]], header: str) -> None:
+    """Whatever is wrong with a header: the sender's bytes are those of what the grammar finds, or none."""
+    for place, letter, how in changes:
+        put, kept = {"put": (letter, 1), "add": (letter, 0), "cut": ("", 1)}[how]
+        header = header[:place] + put + header[place + kept :]
+    seen, parsed = sender(header), parse_traceparent(header)
+    found = (
+        None if seen is None else (int.from_bytes(seen[1:17], "big"), int.from_bytes(seen[17:25], "big"), seen[25] & 3)
+    )
+    assert (parsed, seen is None or (len(seen), seen[0]) == (26, 0)) == (found, True)

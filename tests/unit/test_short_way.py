@@ -62,7 +62,7 @@ ONLY_ASGI = st.fixed_dictionaries(
     }
 )
 PLAIN = {
-    "HTTP_X_FORWARDED_PROTO": None, "HTTP_FORWARDED": None, "HTTP_TRACESTATE": None, "HTTP_BAGGAGE": None,
+    "HTTP_TRACESTATE": None, "HTTP_BAGGAGE": None,
     "only_asgi": {"type": "http", "raw_path": True, "root_path": "", "server": ("10.0.0.2", 8000), "again": None, "tuple": False},
 }  # fmt: skip
 USUAL = {
@@ -289,7 +289,12 @@ def test_what_nearly_all_send_takes_the_short_way(interface: str, monkeypatch: p
         "route": None,
         "status": "200 OK",
     }
-    said = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_TRACEPARENT": TRACEPARENTS[1]}
+    said = {
+        "HTTP_X_FORWARDED_PROTO": "https",
+        "REQUEST_METHOD": "GET",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_TRACEPARENT": TRACEPARENTS[1],
+    }
     request = joined(calm | said | dict.fromkeys(USUAL), {"answer": "whole"}, plain=True)
     monkeypatch.delattr(f"otelfork.{interface}._begin_with_care")
     (ours, _), _ = served([request], interface, {}, monkeypatch)

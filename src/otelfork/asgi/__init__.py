@@ -18,10 +18,11 @@ from otelfork.asgi.scope import (
     Receive,
     Scope,
     Send,
-    is_simple,
+    is_proxied,
     join,
     key,
     own,
+    proxied,
     raw_path,
     read,
     required,
@@ -157,12 +158,15 @@ def _exchange(edge: ASGIEdge, plan: Plan, scope: Scope, current: object) -> Http
         current
         or not edge.quick
         or not plan.quick
-        or not is_simple(headers)
+        or b"baggage" in headers
+        or b"tracestate" in headers
         or propagate.get_global_textmap() is not plan.propagator
     ):
         return _begin_with_care(edge, plan, scope, headers, current)
     try:
-        known = required(scope), headers.get(b"host")
+        known: tuple[Any, ...] = (required(scope), headers.get(b"host"))
+        if is_proxied(headers):
+            known += proxied(headers)
         kind = plan.kinds.get(known) or plan.kind(known, read(scope, plan.settings))
         path, root, query, (peer, port) = own(scope)
         usual = not root and path and b"?" not in path and type(peer) is str and not kind.websocket

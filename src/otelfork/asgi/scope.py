@@ -62,23 +62,18 @@ def read(scope: Mapping[str, Any], settings: HttpSettings) -> Request:
     )
 
 
-def is_simple(headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether the host is the only header that a request's kind depends on, and only a `traceparent` can be its parent."""
-    return not (
+def is_proxied(headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether proxies have said how they were asked."""
+    return (
         b"x-forwarded-proto" in headers
         or b"x-forwarded-host" in headers
         or b"x-forwarded-port" in headers
         or b"forwarded" in headers
-        or b"baggage" in headers
-        or b"tracestate" in headers
     )
 
 
 def key(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) -> tuple[Any, ...]:
-    """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`.
-
-    Of a request that `is_simple` it is `required(scope)` and the host, where everybody's headers count.
-    """
+    """Return what the kind of a request depends on: what `read` reads, less what belongs to a `Sketch`."""
     try:
         first: tuple[Any, ...] = required(scope)
     except KeyError:
@@ -86,10 +81,14 @@ def key(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) ->
     if type(first[-1]) is list:  # the server: allowed, and no key of a dictionary
         first = (*first[:-1], tuple(first[-1]))
     known: tuple[Any, ...] = (first, headers.get(b"host"))
-    proxied = tuple(map(headers.get, _PROXIED))
-    if any(proxied):
-        known += proxied
+    if is_proxied(headers):
+        known += proxied(headers)
     return known if plan.trusts_all else (*known, _end(scope.get("client"))[0])
+
+
+def proxied(headers: Mapping[bytes, bytes]) -> tuple[Any, ...]:
+    """Return what the kind of a request depends on of what proxies have said."""
+    return tuple(map(headers.get, _PROXIED))
 
 
 def sketch(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], plan: Plan) -> Sketch:

@@ -27,7 +27,7 @@ _VALUE = re.compile(r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3
 # The API names this key nowhere, but shows it.
 (SPAN_KEY,) = trace.set_span_in_context(trace.INVALID_SPAN, Context())
 _OWS = " \t"
-_PLAIN_LENGTH, _NO_SPAN_BYTES = 55, bytes(8)
+_PLAIN_LENGTH, _SENDER_LENGTH, _NO_SPAN_BYTES = 55, 26, bytes(8)
 _dashes, _DASHES = itemgetter(2, 35, 52), ("-", "-", "-")
 # Of version 0, and not without a trace.
 _LOWEST, _HIGHEST = bytes(17) + b"\xff" * 9, b"\x01"
@@ -152,7 +152,12 @@ def sender(header: str) -> bytes | None:
             raw = _unhex(digits)
         except ValueError:
             return None
-        if raw.hex() == digits and _LOWEST < raw < _HIGHEST and not raw.startswith(_NO_SPAN_BYTES, 17):
+        if (
+            len(raw) == _SENDER_LENGTH
+            and raw.hex() == digits
+            and _LOWEST < raw < _HIGHEST
+            and not raw.startswith(_NO_SPAN_BYTES, 17)
+        ):
             return raw
     parsed = parse_traceparent(header)
     if parsed is None:

@@ -13,7 +13,7 @@ from otelfork.request import origin, routes
 from otelfork.request.edge import Edge, Middleware
 from otelfork.request.exchange import MARK
 from otelfork.request.hooks import call, call_within, lend, once
-from otelfork.request.kinds import Plan
+from otelfork.request.kinds import Kind, Plan
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.request.propagation import reads_alike, sender
 from otelfork.settings.propagators import propagate
@@ -21,10 +21,11 @@ from otelfork.wsgi.body import wrap
 from otelfork.wsgi.environ import (
     GETTER,
     Environ,
-    is_simple,
+    is_proxied,
     key,
     may_have_body,
     own,
+    proxied,
     raw_path,
     read,
     required,
@@ -93,7 +94,13 @@ def _begin(edge: Edge, environ: Environ) -> Response | None:  # noqa: PLR0911 - 
     exclusion = plan.exclusion
     if exclusion is not None and exclusion.by_path(raw_path(environ)):
         return None
-    if current or not plan.quick or not is_simple(environ) or propagate.get_global_textmap() is not plan.propagator:
+    if (
+        current
+        or not plan.quick
+        or "HTTP_BAGGAGE" in environ
+        or "HTTP_TRACESTATE" in environ
+        or propagate.get_global_textmap() is not plan.propagator
+    ):
         return _begin_with_care(plan, environ, current)
     try:
         known = required(environ)
@@ -103,6 +110,8 @@ def _begin(edge: Edge, environ: Environ) -> Response | None:  # noqa: PLR0911 - 
     path = uri.partition("?")[0]
     if not path or path[0] != "/":
         return _begin_with_care(plan, environ, current)
+    if is_proxied(environ):
+        known += proxied(environ)
     kind = plan.kinds.get(known) or plan.kind(known, read(environ, plan.settings))
     sent = (path, query or "", agent, peer or "", port, environ.get("HTTP_X_FORWARDED_FOR") or "", None)
     if exclusion is not None and exclusion.search(kind.full_url(sent)):
@@ -112,8 +121,8 @@ def _begin(edge: Edge, environ: Environ) -> Response | None:  # noqa: PLR0911 - 
     response: Response = _new(Response)
     response.__init__(plan, kind, sent, environ, None if header is None else sender(header))
     environ[MARK] = response
-    if kind.framed:
-        watch_input(environ, response)
+    if "CONTENT_LENGTH" in environ or kind.framed or "HTTP_TRANSFER_ENCODING" in environ:
+        _watch_input(environ, response, kind)
     return response
 
 
@@ -137,9 +146,13 @@ def _begin_with_care(plan: Plan, environ: Environ, current: object) -> Response 
         header = environ.get("HTTP_TRACEPARENT")
         response = Response(plan, kind, sent, environ, None if header is None else sender(header))
     environ[MARK] = response
+    _watch_input(environ, response, kind)
+    return response
+
+
+def _watch_input(environ: Environ, response: Response, kind: Kind) -> None:
     if kind.framed or may_have_body(environ):
         watch_input(environ, response)
-    return response
 
 
 def _runs(environ: Environ) -> bool:
