@@ -80,6 +80,9 @@ class _Messages(Exchange):
             call("client_response_hook", hook, self.span, self.scope, message)
 
 
+_begin = Exchange.__init__  # a name less to look up in a class
+
+
 @final
 class HttpMessages(_Messages):
     """One HTTP request and its response."""
@@ -91,7 +94,7 @@ class HttpMessages(_Messages):
     ) -> None:
         self.disconnected = self._trailers = self._complete = False
         self.scope = carrier
-        Exchange.__init__(self, plan, kind, sketch, carrier, sender, general)
+        _begin(self, plan, kind, sketch, carrier, sender, general)
 
     async def receive(self) -> Message:
         """Receive a message of the server for the application."""
@@ -120,7 +123,7 @@ class HttpMessages(_Messages):
                 body = message.get("body")
                 if body:
                     self.sent += len(body) if type(body) is bytes else memoryview(body).nbytes
-                final = not self._trailers and not message.get("more_body")
+                final = not message.get("more_body") and not self._trailers
             elif kind == "http.response.start":
                 final = False
                 status = message.get("status")

@@ -60,9 +60,8 @@ def of_scope(scope: Mapping[str, Any], status: int | None) -> str | None:
         scope: as the application left it.
         status: of the response.
     """
-    route = scope.get("route")
-    if route is not None:
-        return _starlette(scope, route, status)
+    if "route" in scope and scope["route"] is not None:
+        return _starlette(scope, scope["route"], status)
     if "path_template" in scope:
         template = scope["path_template"]
         if isinstance(template, str) and template:  # Litestar
