@@ -146,8 +146,15 @@ def standing() -> tuple[Seal, int]:
 
 def change() -> None:
     """Let nothing that stands now stand any longer (see `standing`): another generation is there, or another wish."""
-    numbers = _here().seal
-    numbers[1] = numbers[1] % 255 + 1  # never 0, which is a child's
+    process = _here()
+    number = process.seal[1]
+    if number < 255:
+        process.seal[1] = number + 1
+        return
+    # Numbers do not come again: who was away for all of them would take what is long gone for what is there.
+    old, process.seal = process.seal, seal()
+    process.seal[1] = 1
+    old[1] = 0
 
 
 def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Generation | None:
