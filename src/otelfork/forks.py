@@ -133,11 +133,7 @@ def ensure() -> Generation | None:
 
 
 def standing() -> tuple[Seal, int]:
-    """Return what tells, at the price of reading a byte, whether what was made of the current generation can still be used.
-
-    Returns:
-        A seal and a number: it can as long as `seal[1]` is that number (this process lives, and `change` was not called).
-    """
+    """Return a seal and a number: what was made of the generation is good as long as `seal[1]` is that number."""
     process = _process
     if not process.seal[0]:
         process = _here()
@@ -147,9 +143,8 @@ def standing() -> tuple[Seal, int]:
 def change() -> None:
     """Let nothing that stands now stand any longer (see `standing`): another generation is there, or another wish."""
     process = _here()
-    number = process.seal[1]
-    if number < 255:
-        process.seal[1] = number + 1
+    if process.seal[1] < 255:
+        process.seal[1] += 1
         return
     # Numbers do not come again: who was away for all of them would take what is long gone for what is there.
     old, process.seal = process.seal, seal()

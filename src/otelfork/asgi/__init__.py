@@ -169,8 +169,10 @@ def _exchange(edge: ASGIEdge, plan: Plan, scope: Scope, current: object) -> Http
             known += proxied(headers)
         kind = plan.kinds.get(known) or plan.kind(known, read(scope, plan.settings))
         path, root, query, (peer, port) = own(scope)
-        usual = not root and path and b"?" not in path and type(peer) is str and not kind.websocket
-    except (KeyError, TypeError):  # a server that says less, or in other words
+        usual = (
+            path and not root and b"?" not in path and type(peer) is str and type(port) is int and not kind.websocket
+        )
+    except (KeyError, TypeError, ValueError):  # a server that says less, or in other words
         usual = False
     if not usual:
         return _begin_with_care(edge, plan, scope, headers, current)

@@ -122,7 +122,7 @@ class HttpMessages(_Messages):
             if kind == "http.response.body":
                 body = message.get("body")
                 if body:
-                    self.sent += len(body) if type(body) is bytes else memoryview(body).nbytes
+                    self.sent += body.nbytes if type(body) is memoryview else len(body)
                 final = not message.get("more_body") and not self._trailers
             elif kind == "http.response.start":
                 final = False

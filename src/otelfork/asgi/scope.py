@@ -149,7 +149,7 @@ def _end(pair: Any) -> tuple[str, int | None]:
     """Return address and port of `client` or `server`; a unix socket has a path and no port."""
     if not pair:
         return "", None
-    address, port = pair
+    address, port = pair[:2]  # an IPv6 address of asyncio's has two numbers more
     if type(address) is str and type(port) is int:
         return address, port
     return str(address or ""), port if isinstance(port, int) else None

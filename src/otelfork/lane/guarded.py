@@ -68,13 +68,16 @@ class Stock:
         seen: the tuple of processors that was found to be of the SDK alone (see `lane.sole`).
     """
 
-    __slots__ = ("_adopt", "_at_end", "_ends", "_looked_at", "_multi", "_seal", "seen")
+    __slots__ = ("_adopt", "_at_end", "_ends", "_held", "_looked_at", "_multi", "_seal", "_sizes", "seen")
 
     def __init__(self, multi: Any, adopt: Adopt) -> None:
         self._multi = multi
         self._adopt = adopt
         self._seal = seal()
         self._ends: list[tuple[bool, Callable[[Any], object]]] = []
+        self._held: list[dict[str, Any]] = []
+        self._sizes: list[int] = []
+        """Of what each processor holds in its own dictionary."""
         self._looked_at: object = None
         self._at_end = False
         self.seen: object = None
@@ -97,6 +100,11 @@ class Stock:
         """Give the processors a span that has ended; one that was begun before a fork is for the parent alone to end."""
         if not self._seal[0]:
             return
+        if [len(each) for each in self._held] != self._sizes:  # somebody has put a method of his own on one of them
+            self._look_at(self._multi._span_processors)
+            if self.seen is None:
+                self._multi.on_end(span._readable_span())
+                return
         readable = None
         for as_it_is, take in self._ends:
             if as_it_is:
@@ -115,6 +123,8 @@ class Stock:
         plain = type(multi) is sdk.SynchronousMultiSpanProcessor and _METHODS.isdisjoint(own)
         self._at_end = plain and all(end or _is_idle(each, _AT_END) for end, each in zip(ends, processors, strict=True))
         self.seen = processors if plain and None not in ends else None
+        self._held = [held for each in processors if (held := getattr(each, "__dict__", None)) is not None]
+        self._sizes = [len(each) for each in self._held]
         self._looked_at = processors
 
     def _end(self, processor: Any) -> tuple[bool, Callable[[Any], object]]:

@@ -16,9 +16,9 @@ from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
 from otelfork.request.capturing import capture
-from otelfork.request.facts import decoded, text
+from otelfork.request.facts import decoded, text, utf8
 from otelfork.request.hooks import Hooks, once
-from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of, utf8
+from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of
 from otelfork.request.origin import RECORDED, with_sender
 from otelfork.request.propagation import SPAN_KEY
 from otelfork.request.rest import Rest
@@ -152,7 +152,7 @@ class Exchange:
         """Note the response's status and those of its headers that are wanted. The last call before the end counts."""
         self.status = status
         # Looked for now, because Flask takes its request out of the environ before the call returns.
-        if self.route is None:
+        if self.route is None and self.carriers:
             self._find_out_route(status)
         wanted = self._plan.settings.response_headers
         if wanted is not None and self.span.is_recording():

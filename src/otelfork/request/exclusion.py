@@ -11,7 +11,7 @@ from typing import Any, final
 
 from otelfork.encoding.fields import LONGEST, keep
 
-_ELSEWHERE = re.compile(r"[\^$]|\\[bBAZ]|\(\?(?!:)")
+_ELSEWHERE = re.compile(r"[\^$]|\\[bBAZz]|\(\?(?!:)")
 """What looks beyond the text that it matches: anchors, word boundaries, lookarounds; flags change what others mean."""
 
 

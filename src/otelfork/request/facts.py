@@ -65,13 +65,25 @@ class Request(NamedTuple):
 
 def decoded(value: Sent) -> str:
     """Return what was sent as a server that speaks text has it: a character for each byte."""
-    return value if isinstance(value, str) else value.decode("latin-1")
+    if isinstance(value, str):
+        return value
+    return bytes(value).decode("latin-1") if value else ""  # a careless server's bytearray or None, too
 
 
 def read(sketch: Sketch) -> Told:
     """Return a sketch as text."""
     path, query, agent, peer, port, forwarded_for, headers = sketch
     return decoded(path), decoded(query), decoded(agent), peer, port, decoded(forwarded_for), headers
+
+
+def utf8(path: Sent) -> bytes:
+    """Return a path for the scoreboard."""
+    if isinstance(path, bytes):
+        return path
+    try:
+        return path.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return path.encode("utf-8", "replace")
 
 
 def text(value: str) -> str:

@@ -17,7 +17,7 @@ from otelfork.encoding.fields import keep
 from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
 from otelfork.request.exclusion import Exclusion
-from otelfork.request.facts import Forwarding, Request, Sent, decoded, port_number, read
+from otelfork.request.facts import Forwarding, Request, decoded, port_number, read
 from otelfork.request.facts import Sketch as Sketch  # noqa: PLC0414 - the edges make it for `Kind`
 from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
@@ -102,7 +102,8 @@ class Kind:
         settings = plan.settings
         self.plan = plan
         # Without what a sketch has: kinds are kept, and clients may send much.
-        self._first = first._replace(path="", query="", user_agent="", headers=None)
+        forwarding = None if first.forwarding is None else first.forwarding._replace(for_="")
+        self._first = first._replace(path="", query="", user_agent="", headers=None, forwarding=forwarding)
         self._addresses = addresses = resolve(first, settings)
         self.sent_method = first.method
         self.method = method = attributes.method_name(first.method, settings)
@@ -126,7 +127,8 @@ class Kind:
         self._forwarded = "" if first.forwarding is None else first.forwarding.forwarded
         # Not the kind's own: of many hosts there is one set of endings.
         family = (method, addresses.scheme, self.version, first.websocket)
-        self.endings: dict[_End, Ending] = plan.endings.setdefault(family, {})
+        self.endings: dict[_End, Ending] = plan.endings.get(family) or {}
+        keep(plan.endings, family, self.endings)  # bounded: a proxy may hand on any scheme that it was sent
 
     def ending(self, status: int | None, error_type: str | None, route: str | None) -> Ending:
         """Return how a request ended. Of one without an error it is kept under its status and, if there is one, its route."""
@@ -185,9 +187,16 @@ class Kind:
     def pack(self, sketch: Sketch, encoder: Encoder) -> bytes:
         """Return the fields of these attributes, in the same order."""
         plan = self.plan
-        path, query, agent, peer, port, forwarded_for, headers = sketch
-        if headers or plan.mapped:
+        if sketch[6] or plan.mapped:
             return encoder.joined(self.attributes(sketch))
+        try:
+            return self._packed_quickly(sketch, encoder)
+        except (TypeError, AttributeError):  # other types than servers give: with care, as for who looks
+            return encoder.joined(self.attributes(sketch))
+
+    def _packed_quickly(self, sketch: Sketch, encoder: Encoder) -> bytes:
+        plan = self.plan
+        path, query, agent, peer, port, forwarded_for, _ = sketch
         own = plan.packing
         if path.isascii():
             head, sent = own.path_heads[len(path)], path if isinstance(path, bytes) else path.encode()
@@ -282,16 +291,6 @@ class Plan:
 def bodiless(status: int | None) -> bool:
     """Tell whether a status means that there is no body on the wire (RFC 9110, section 6.4.1)."""
     return status is not None and (status in {204, 304} or status < 200)
-
-
-def utf8(path: Sent) -> bytes:
-    """Return a path for the scoreboard."""
-    if isinstance(path, bytes):
-        return path
-    try:
-        return path.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return path.encode("utf-8", "replace")
 
 
 def ids_of(span: Span) -> tuple[bytes, bytes, int]:

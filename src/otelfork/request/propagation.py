@@ -179,9 +179,10 @@ def remote(sender: bytes) -> trace.SpanContext:
 def received(carrier: CarrierT, context: Context, getter: Getter[CarrierT]) -> Context:
     """Return what `propagate.extract` does, sooner where ours is the global propagator and there is no baggage."""
     seated = propagate.get_global_textmap()
-    if not reads_alike(seated) or getter.get(carrier, "baggage"):
+    if not reads_alike(seated):
         return seated.extract(carrier, context, getter)
-    return _TRACE_CONTEXT.extract(carrier, context, getter)
+    # By ours in either case: that of the API would take the first of several `traceparent`.
+    return (DEFAULT if getter.get(carrier, "baggage") else _TRACE_CONTEXT).extract(carrier, context, getter)
 
 
 def with_span(span: trace.Span, context: Context) -> Context:

@@ -58,6 +58,7 @@ class WSGIMiddleware(Middleware):
             )
             return passed
         response.server = start_response
+        response.headers_sent = ()
         # Callables are read first and called then: in one step the interpreter looks for a method of the class.
         app, attach, detach = edge.app, edge.attach, edge.detach
         token = attach(response.context)
@@ -105,15 +106,15 @@ def _begin(edge: Edge, environ: Environ) -> Response | None:  # noqa: PLR0911 - 
     try:
         known = required(environ)
         uri, query, agent, peer, port = own(environ)
-    except KeyError:  # a server or a client that says less
+        path = uri.partition("?")[0]
+    except (KeyError, AttributeError):  # a server or a client that says less
         return _begin_with_care(plan, environ, current)
-    path = uri.partition("?")[0]
     if not path or path[0] != "/":
         return _begin_with_care(plan, environ, current)
     if is_proxied(environ):
         known += proxied(environ)
     kind = plan.kinds.get(known) or plan.kind(known, read(environ, plan.settings))
-    sent = (path, query or "", agent, peer or "", port, environ.get("HTTP_X_FORWARDED_FOR") or "", None)
+    sent = (path, query or "", agent or "", peer or "", port, environ.get("HTTP_X_FORWARDED_FOR") or "", None)
     if exclusion is not None and exclusion.search(kind.full_url(sent)):
         return None
     header = environ.get("HTTP_TRACEPARENT")

@@ -120,8 +120,11 @@ class Body:
     def _settle(self) -> None:
         """Stop the clock, and note whether the server stopped before the end."""
         response = self._response
-        if not self._exhausted and response.finished_at is None:
-            response.stopped()
+        try:
+            if not self._exhausted and response.finished_at is None:
+                response.stopped()
+        except Exception:
+            once("the end of a response could not be told", "body.settle")
         response.finish()
 
 

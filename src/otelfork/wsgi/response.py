@@ -53,7 +53,7 @@ class Response(Exchange):
             self.status = code = _code(status[:3])
             if self.route is None:  # looked for now where it is gone, or another thread's, when the call returns
                 carriers = self.carriers
-                if FLEETING in carriers[-1] or DJANGO in carriers[-1] or len(carriers) > 1:
+                if carriers and (FLEETING in carriers[-1] or DJANGO in carriers[-1] or len(carriers) > 1):
                     self._find_out_route(code)
         except Exception:
             once("the start of a response could not be recorded", "wsgi.started")
@@ -61,7 +61,7 @@ class Response(Exchange):
 
     def _start_generally(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> Callable[[bytes], object]:
         hook = self.hooks.response_hook
-        if hook is not None:
+        if hook is not None and self.carriers:
             call("response_hook", hook, self.span, self.carriers[0], status, headers)
         if self._plan.answers:
             headers = self._answer(headers)
