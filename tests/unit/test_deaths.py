@@ -171,6 +171,17 @@ def test_a_request_beyond_the_servers_limit_is_a_timeout(tmp_path: Path) -> None
     assert {1.0: {""}, 11.0: {"timeout"}} == found
 
 
+@pytest.mark.parametrize(("begun", "ended"), [(1.9, "timeout"), (2.1, "")])
+def test_a_servers_limit_is_counted_in_whole_seconds(begun: float, ended: str) -> None:
+    """What began at the end of a second is killed nearly a second sooner, as uWSGI's clock has it."""
+    second = 1_000_000_000
+    start, died = int(begun * second), 5 * second + 1
+    content = bytearray(boardfile.ROW * 3)
+    boardfile.SLOT.pack_into(content, 0, 1, 1, 0, 0, 1, died - second, b"", 1, 1, 4, 0, 0, b"uwsgi", 0)
+    boardfile.REQUEST.pack_into(content, boardfile.ROW, 1, 1, 0, b"", b"", b"", start, b"", b"", boardfile.RUNNING)
+    assert ended == deaths.how(boardfile.Owner.read(bytes(content)), bytes(content))
+
+
 def test_a_finder_that_comes_late_makes_no_timeout(tmp_path: Path) -> None:
     """The time since the death is not taken for the request's."""
     now = time.time_ns()
