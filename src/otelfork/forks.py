@@ -66,7 +66,7 @@ class Holder(Protocol):
 class _Process:
     """The state of one process, replaced as a whole after a fork."""
 
-    __slots__ = ("building", "failed", "generation", "holds", "lock", "pid", "seal")
+    __slots__ = ("builder", "failed", "generation", "holds", "lock", "pid", "seal")
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -74,7 +74,7 @@ class _Process:
         self.seal[1] = 1
         self.generation: Generation | None = None
         self.failed = False
-        self.building = False
+        self.builder = 0  # the thread or greenlet that is building
         # Reentrant: a signal handler, or the SDK while it is being built, may ask again on the same thread.
         self.lock = threading.RLock()
         self.holds: dict[int, tuple[bool, Generation | None]] = {}
@@ -120,8 +120,7 @@ def current() -> Generation | None:
 def ensure() -> Generation | None:
     """Return this process's generation and build it at first use. None where nothing is installed or building failed.
 
-    Another thread that builds at this moment is waited for (building takes less than a millisecond), so that no record
-    goes to a no-op meanwhile. Never raises.
+    Another thread that builds meanwhile is waited for, so that no record goes to a no-op. Never raises.
     """
     process = _process
     if not process.seal[0]:
@@ -153,13 +152,18 @@ def change() -> None:
 
 
 def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Generation | None:
+    # gunicorn's gevent worker patches after our import, so that all greenlets pass our lock as one thread: they wait here.
+    deadline = time.monotonic() + BUILD_SECONDS
+    with contextlib.suppress(Exception):  # gevent's hub may not wait
+        while process.builder not in {0, threading.get_ident()} and time.monotonic() < deadline:
+            time.sleep(0.001)
     if not process.lock.acquire(timeout=BUILD_SECONDS):
         return process.generation
     problem: Exception | None = None
     built: Generation | None = None
     try:
-        if process.generation is None and not process.failed and not process.building:
-            process.building = True
+        if process.generation is None and not process.failed and not process.builder:
+            process.builder = threading.get_ident()
             try:
                 process.generation = built = build()
                 process.failed = built is None
@@ -168,16 +172,14 @@ def _first_use(process: _Process, build: Callable[[], Generation | None]) -> Gen
                 problem = error
             finally:
                 # What is no Exception (a signal's SystemExit, a greenlet's timeout) passes; the next use builds again.
-                process.building = False
+                process.builder = 0
     finally:
         process.lock.release()
     change()
     if built is not None:
-        # After the generation is in its place: starting a thread lets other greenlets run, and gunicorn's gevent worker patches
-        # after our import, so that all of them pass our lock as one thread.
-        built.start()
+        built.start()  # after the generation is in its place: starting a thread lets other greenlets run
     if problem is not None:
-        # After the lock: a log handler may wait for a lock whose holder waits for ours.
+        # After the lock: a log handler may wait for one whose holder waits for ours.
         _logger.error("telemetry could not be built; the application runs on untraced", exc_info=problem)
     return process.generation
 
@@ -291,9 +293,5 @@ def _after_in_parent() -> None:
         process.lock.release()
 
 
-def _after_in_child() -> None:
-    _here()
-
-
 if hasattr(os, "register_at_fork"):  # Windows has no fork: everything works there without the hooks.
-    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_here)
