@@ -66,7 +66,7 @@ def batches(number: int) -> tuple[list[ReadableSpan], list[Any]]:
         span.update_name(ended.name)
         span.end()
         request: Any = requests.begin(_KIND, sketch, _SENDER, time.time_ns())
-        request.close(time.time_ns(), ended)
+        requests.close(request, time.time_ns(), ended)
     return keep.spans, lean
 
 
