@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otelfork.asgi import ASGIMiddleware
-from otelfork.request.facts import Instruments
 from otelfork.request.hooks import Hooks
+from otelfork.request.instruments import Instruments
 from otelfork.settings.http import HttpSettings
 from otelfork.wsgi import WSGIMiddleware
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 from opentelemetry.propagators.textmap import Getter
 
 from otelfork.request.capturing import capture
-from otelfork.request.facts import Forwarding, Request
-from otelfork.request.kinds import Plan, Sketch
+from otelfork.request.facts import Forwarding, Request, Sketch
+from otelfork.request.kinds import Plan
 from otelfork.settings.http import HttpSettings
 
 Scope: TypeAlias = "MutableMapping[str, Any]"

@@ -20,11 +20,7 @@ class Edge:
     class that does makes all its attributes slow to read.
 
     Args:
-        app: the application.
-        instruments: asked when the process's telemetry is another one than at the request before; None means to pass requests
-            through untouched.
-        settings: what to record, hide and add.
-        hooks: what the user wants to be called with.
+        app, instruments, settings, hooks: see `Middleware`.
         find_route: finds the route in an environ or a scope.
         lent: names of the hooks that are called with the request of a middleware around this one, too.
 

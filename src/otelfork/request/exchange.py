@@ -16,9 +16,9 @@ from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
 from otelfork.request.capturing import capture
-from otelfork.request.facts import decoded, text, utf8
+from otelfork.request.facts import Sketch, decoded, text, utf8
 from otelfork.request.hooks import Hooks, once
-from otelfork.request.kinds import Ending, Kind, Plan, Sketch, bodiless, ids_of
+from otelfork.request.kinds import Ending, Kind, Plan, bodiless, ids_of
 from otelfork.request.origin import RECORDED, with_sender
 from otelfork.request.propagation import SPAN_KEY
 from otelfork.request.rest import Rest
@@ -241,7 +241,7 @@ class Exchange:
         rest, plan, kind = self._more(), self._plan, self._kind
         if not plan.seal[
             0
-        ]:  # a child forked inside the request: its parent records it, and instruments follow the fork
+        ]:  # a child that was forked meanwhile: the parent records it, and instruments follow the fork
             return
         try:
             if plan.board is not None:

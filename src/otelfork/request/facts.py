@@ -9,10 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from otelfork.request.instruments import Instruments
-
-__all__ = ["Forwarding", "Instruments", "Request", "Sketch", "text"]
-
 Told: TypeAlias = "tuple[str, str, str, str, str | int | None, str, Mapping[str, Any] | None]"
 """(path, query, user agent, peer, its port, X-Forwarded-For, captured headers): what a request alone was sent, as the fields of
 `Request` have it; the port as the server says."""

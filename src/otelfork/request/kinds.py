@@ -17,8 +17,7 @@ from otelfork.encoding.fields import keep
 from otelfork.request import attributes, naming
 from otelfork.request.addresses import resolve
 from otelfork.request.exclusion import Exclusion
-from otelfork.request.facts import Forwarding, Request, decoded, port_number, read
-from otelfork.request.facts import Sketch as Sketch  # noqa: PLC0414 - the edges make it for `Kind`
+from otelfork.request.facts import Forwarding, Request, Sketch, decoded, port_number, read
 from otelfork.request.hooks import NO_HOOKS, Hooks
 from otelfork.request.instruments import ActiveKey, Instruments, MetricKey
 from otelfork.request.packing import Packing

@@ -13,7 +13,7 @@ from otelfork.request import origin, routes
 from otelfork.request.edge import Edge, Middleware
 from otelfork.request.exchange import MARK
 from otelfork.request.hooks import call, call_within, lend, once
-from otelfork.request.kinds import Kind, Plan
+from otelfork.request.kinds import Plan
 from otelfork.request.origin import suppressed, traced_outside
 from otelfork.request.propagation import reads_alike, sender
 from otelfork.settings.propagators import propagate
@@ -23,7 +23,6 @@ from otelfork.wsgi.environ import (
     Environ,
     is_proxied,
     key,
-    may_have_body,
     own,
     proxied,
     raw_path,
@@ -123,7 +122,7 @@ def _begin(edge: Edge, environ: Environ) -> Response | None:  # noqa: PLR0911 - 
     response.__init__(plan, kind, sent, environ, None if header is None else sender(header))
     environ[MARK] = response
     if "CONTENT_LENGTH" in environ or kind.framed or "HTTP_TRANSFER_ENCODING" in environ:
-        _watch_input(environ, response, kind)
+        watch_input(environ, response, framed=kind.framed)
     return response
 
 
@@ -147,13 +146,8 @@ def _begin_with_care(plan: Plan, environ: Environ, current: object) -> Response 
         header = environ.get("HTTP_TRACEPARENT")
         response = Response(plan, kind, sent, environ, None if header is None else sender(header))
     environ[MARK] = response
-    _watch_input(environ, response, kind)
+    watch_input(environ, response, framed=kind.framed)
     return response
-
-
-def _watch_input(environ: Environ, response: Response, kind: Kind) -> None:
-    if kind.framed or may_have_body(environ):
-        watch_input(environ, response)
 
 
 def _runs(environ: Environ) -> bool:

@@ -11,8 +11,8 @@ from opentelemetry.propagators.textmap import Getter
 
 from otelfork.request.capturing import capture
 from otelfork.request.exchange import Exchange
-from otelfork.request.facts import Forwarding, Request, port_number
-from otelfork.request.kinds import Plan, Sketch
+from otelfork.request.facts import Forwarding, Request, Sketch, port_number
+from otelfork.request.kinds import Plan
 from otelfork.settings.http import HttpSettings
 
 Environ: TypeAlias = "dict[str, Any]"
@@ -188,16 +188,19 @@ class Input:
         return data
 
 
-def watch_input(environ: Environ, exchange: Exchange) -> None:
-    """Count what the application reads of the request's body, where there can be one (`may_have_body`)."""
+def watch_input(environ: Environ, exchange: Exchange, *, framed: bool) -> None:
+    """Count what the application reads of the request's body, where there can be one.
+
+    Args:
+        environ: the request.
+        exchange: where it is counted.
+        framed: whether a body need not be announced (see `Kind.framed`).
+    """
+    if not framed and environ.get("CONTENT_LENGTH") in _NO_BODY and "HTTP_TRANSFER_ENCODING" not in environ:
+        return
     source = environ.get("wsgi.input")
     if source is not None:
         environ["wsgi.input"] = Input(source, exchange)
-
-
-def may_have_body(environ: Environ) -> bool:
-    """Tell whether a request announces a body (see `Kind.framed` for those that need not)."""
-    return environ.get("CONTENT_LENGTH") not in _NO_BODY or "HTTP_TRANSFER_ENCODING" in environ
 
 
 _NO_BODY = (None, "", "0")

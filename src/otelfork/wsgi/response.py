@@ -142,15 +142,15 @@ class Blocks:
             return
         if response.finished_at is None:
             response.finished_at = perf_counter_ns()
-            iterators = self._iterators
+            blocks, iterators = self._blocks, self._iterators
             try:
-                if iterators is not None and not iterators.__length_hint__():  # the server has taken all
-                    sent = response.sent
-                    for block in self._blocks:
-                        sent += len(block)
-                    response.sent = sent
-                else:
-                    self._settle(response)
+                left = len(blocks) if iterators is None else iterators.__length_hint__()
+                sent = response.sent
+                for block in blocks[: len(blocks) - left] if left else blocks:
+                    sent += len(block)
+                response.sent = sent
+                if left:  # the server stopped before the end
+                    response.stopped()
             except Exception:  # blocks that are no bytes: the server has refused them, or will
                 once("a response could not be counted", "body.settle")
         response.end()
@@ -163,14 +163,6 @@ class Blocks:
                 self.close()
             except Exception:
                 once("an abandoned response could not be ended", "body.del")
-
-    def _settle(self, response: Response) -> None:
-        """Count the blocks that the server took, and note that it stopped before the end."""
-        blocks, iterators = self._blocks, self._iterators
-        left = len(blocks) if iterators is None else iterators.__length_hint__()
-        response.sent += sum(map(len, blocks[: len(blocks) - left]))
-        if left:
-            response.stopped()
 
 
 class _Iterators:
