@@ -1,12 +1,20 @@
-"""The fixture that every test of the request core starts from."""
+"""The fixtures that tests of the request core start from."""
 
 from __future__ import annotations
 
 import pytest
 from tests.unit.recording import Recording
 
+from otelfork.request import hooks
+
 
 @pytest.fixture
 def recording() -> Recording:
     """Fresh providers for each test."""
     return Recording()
+
+
+@pytest.fixture
+def said_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was logged yet of what is logged once."""
+    monkeypatch.setattr(hooks, "_said", set())

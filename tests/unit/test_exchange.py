@@ -16,17 +16,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, StaticSampler
 from tests.unit.recording import DURATION, RESPONSE_SIZE, Recording, call_asgi, call_wsgi, environ, plain, sending_plain
 
-from otelfork.request import hooks
 from otelfork.request.exchange import Exchange
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Plan
 from otelfork.request.routes import of_environ
 from otelfork.wsgi.environ import key, read, sketch
 
-
-@pytest.fixture(autouse=True)
-def _say_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "_said", set())
+pytestmark = pytest.mark.usefixtures("said_nothing")
 
 
 def begin(recording: Recording, **changes: Any) -> Exchange:

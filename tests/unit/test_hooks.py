@@ -20,12 +20,7 @@ from tests.unit.recording import (
     sending_plain,
 )
 
-from otelfork.request import hooks
-
-
-@pytest.fixture(autouse=True)
-def _say_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "_said", set())
+pytestmark = pytest.mark.usefixtures("said_nothing")
 
 
 def test_the_wsgi_hooks_have_contrib_s_arguments(recording: Recording) -> None:

@@ -23,14 +23,10 @@ from tests.unit.recording import (
 import fastapi
 import flask
 from otelfork import OtelMiddleware
-from otelfork.request import hooks
 from otelfork.servers.applications import wrap
 from otelfork.testing import capture
 
-
-@pytest.fixture(autouse=True)
-def _say_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "_said", set())
+pytestmark = pytest.mark.usefixtures("said_nothing")
 
 
 class Noting:
