@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk import _logs as sdk
 
 from otelfork import bootstrap
 from otelfork.proxies import ProxyLoggerProvider
-from otelfork.testing import capture
 
 provider = bootstrap._bootstrap.logger_provider
-
-
-@pytest.fixture
-def captured():
-    """Telemetry in memory."""
-    with capture() as telemetry:
-        yield telemetry
 
 
 def test_the_provider_is_one_of_the_sdk():

@@ -15,13 +15,6 @@ from otelfork.testing import capture
 provider = bootstrap._bootstrap.meter_provider
 
 
-@pytest.fixture
-def captured():
-    """Telemetry in memory."""
-    with capture() as telemetry:
-        yield telemetry
-
-
 def test_the_provider_is_one_of_the_sdk():
     """Applications ask with isinstance."""
     assert isinstance(provider, sdk.MeterProvider)

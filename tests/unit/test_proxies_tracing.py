@@ -17,13 +17,6 @@ from otelfork.testing import capture
 provider = bootstrap._bootstrap.tracer_provider
 
 
-@pytest.fixture
-def captured():
-    """Telemetry in memory."""
-    with capture() as telemetry:
-        yield telemetry
-
-
 def test_the_provider_is_one_of_the_sdk():
     """Applications ask with isinstance before they add a processor."""
     assert isinstance(provider, sdk.TracerProvider)
