@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,14 +33,17 @@ def outcome(
     """Run a script through a command, the folders before everything else on PYTHONPATH."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OTELFORK_"))}
     path = os.pathsep.join(filter(None, [*map(str, folders), os.environ.get("PYTHONPATH", "")]))
-    return subprocess.run(
-        [*command, sys.executable, "-c", script],
-        env={**inherited, "PYTHONPATH": path, "OTEL_METRICS_EXPORTER": "none", **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    # A folder of its own for its run: what killed runs have left on this machine is not for its console.
+    with tempfile.TemporaryDirectory() as runs:
+        own = {"PYTHONPATH": path, "OTEL_METRICS_EXPORTER": "none", "OTELFORK_RUN_DIR": runs}
+        return subprocess.run(
+            [*command, sys.executable, "-c", script],
+            env={**inherited, **own, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
 
 @pytest.mark.parametrize("way", WAYS)
