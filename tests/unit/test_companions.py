@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
-from tests.unit.test_lane import GET
+from tests.unit.test_lane import GET, sketched
 from tests.unit.test_lane_wiring import exporting, serve
 
 from otelfork import forks, lane
@@ -48,14 +49,14 @@ def started(
     tracer: Any = provider.get_tracer("t")
     made = Lane(tracer, lane.parting([companion], put.append), last, [companion])
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else trace.context_api.Context()
-    return made.start(GET, {"url.path": "/"}, context, parent, 1), put
+    return made.start(GET, sketched({"url.path": "/"}), context, parent, 1), put
 
 
 def test_what_a_companion_adds_is_exported_and_the_sdks_fields_are_not_made():
     """The lane goes on alone."""
     span, put = started(Painting())
     span.end()
-    unmade = span._inner.attributes is None
+    unmade = span.inner.attributes is None
     added = {"colour": "red", "number": span.get_span_context().span_id}
     assert (True, [span]) == (unmade, put)
     assert {"url.path": "/", **added} == dict(span.attributes)
@@ -101,10 +102,10 @@ def test_requests_of_one_sample_share_its_figures():
     assert sample is not None
     joined = [sample.of(GET) for _ in range(2)]
     encoder = Encoder()
-    packed = [joined[0].pack({"url.path": path}, encoder) for path in ("/a", "/b")]
+    packed = [joined[0].pack(SimpleNamespace(path={"url.path": path}), encoder) for path in ("/a", "/b")]
     assert (True, True, True) == (
         joined[0] is joined[1],
-        "system.cpu.usage" in joined[0].attributes({}),
+        "system.cpu.usage" in joined[0].attributes(sketched({})),
         all(each.startswith(sample.pack(encoder)) for each in packed),
     )
 
@@ -114,7 +115,7 @@ def test_companions_are_asked_in_their_order(many: int):
     """What is of the moment stands before the request's own, what is the span's alone after it."""
     ask = lane.accompanying([Painting()] * many)
     assert ask is not None
-    names = list(ask(GET, bytes(16), bytes(8)).attributes({"url.path": "/"}))
+    names = list(ask(GET, bytes(16), bytes(8)).attributes(sketched({"url.path": "/"})))
     assert ["colour", "url.path", "number"] == names
 
 
@@ -129,7 +130,7 @@ def test_the_figures_of_the_settings_keep_the_lane(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OTELFORK_SYSTEM_ATTRIBUTES", "true")
     with exporting() as exporter:
         span, _ = serve()
-        unmade = isinstance(span, RequestSpan) and span._inner is None
+        unmade = isinstance(span, RequestSpan) and span.inner is None
         forks.flush(5)
     (exported,) = exporter.get_finished_spans()
     assert (True, True) == (unmade, "system.memory.usage" in exported.attributes)

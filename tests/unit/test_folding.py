@@ -20,7 +20,7 @@ from tests.unit.recording import ACTIVE, DURATION, REQUEST_SIZE, RESPONSE_SIZE, 
 
 from otelfork import OtelMiddleware
 from otelfork.lane.folding import Folding, fold
-from otelfork.lane.noting import MOST, WAKE_AT, Active, Entry
+from otelfork.lane.noting import MOST, WAKE_AT, Active, Entry, Figures
 from otelfork.testing import capture
 
 RUNNING = {"name": "active", "unit": "{request}", "description": ""}
@@ -33,7 +33,8 @@ VIEWS: list[Sequence[View]] = [
 ]
 FILTERS = [sdk.TraceBasedExemplarFilter, sdk.AlwaysOnExemplarFilter, sdk.AlwaysOffExemplarFilter]
 ENTRIES = st.lists(
-    st.tuples(
+    st.builds(
+        Figures,
         st.floats(0, 12, width=16), st.none() | st.integers(0, 20_000), st.none(), st.integers(1, 9),
         st.sampled_from([b"%016d" % number for number in range(9)]), st.sampled_from([b"%08d" % number for number in range(9)]),
         st.sampled_from([0, 1, 3]),
@@ -84,12 +85,12 @@ def test_a_folded_histogram_is_the_recorded_one(views: Any, exemplar_filter: Any
     folded, recorded = Measured(views, exemplar_filter), Measured(views, exemplar_filter)
     seen = []
     for attributes, entries, collects in [*rounds, ({}, [], True)]:
-        fold(folded.histogram, attributes, [entry[0] for entry in entries], entries)
+        fold(folded.histogram, attributes, [entry.seconds for entry in entries], entries)
         for entry in entries:
-            ids = int.from_bytes(entry[4], "big"), int.from_bytes(entry[5], "big")
-            span = NonRecordingSpan(SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(entry[6])))
+            ids = int.from_bytes(entry.trace_bytes, "big"), int.from_bytes(entry.id_bytes, "big")
+            span = NonRecordingSpan(SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(entry.flags)))
             context = trace.set_span_in_context(span, Context())
-            recorded.histogram.record(entry[0], attributes, context)
+            recorded.histogram.record(entry.seconds, attributes, context)
         if collects:
             seen.append((recorded.points(), folded.points()))
     assert [expected for expected, _ in seen] == [actual for _, actual in seen]
@@ -97,7 +98,7 @@ def test_a_folded_histogram_is_the_recorded_one(views: Any, exemplar_filter: Any
 
 def entry(seconds: float = 0.5, received: int | None = 1, sent: int | None = 2) -> Entry:
     """Return what is noted of a request."""
-    return (seconds, received, sent, 1_000, b"1" * 16, b"2" * 8, 1)
+    return Figures(seconds, received, sent, 1_000, b"1" * 16, b"2" * 8, 1)
 
 
 def joined(wake: Any = lambda: None) -> tuple[Folding, InMemoryMetricReader]:

@@ -17,7 +17,7 @@ import otelfork
 from otelfork import OtelMiddleware, bootstrap, forks
 from otelfork.encoding import wire
 from otelfork.encoding.encoder import Encoder
-from otelfork.lane import RequestSpan
+from otelfork.lane import RequestSpan, noting
 from otelfork.middleware import use_names
 from otelfork.request import naming
 from otelfork.servers.gunicorn_names import Figures, GunicornNames
@@ -198,7 +198,7 @@ def test_without_the_instrumentor_there_is_nothing_of_it():
 def targets(figures, *sinks):
     """Return the targets of the series that these sinks lead to, True for the overflow set."""
     for sink in sinks:
-        sink((0.1, None, None, 1, b"", b"", 0), Context())
+        sink(noting.Figures(0.1, None, None, 1, b"", b"", 0), Context())
     return figures.recorded
 
 

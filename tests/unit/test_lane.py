@@ -26,16 +26,21 @@ SHARED = {"http.request.method": "GET", "server.port": 8000}
 OWN = {"url.path": "/items", "url.query": "page=2"}
 
 
+def sketched(attributes: Any) -> tuple[Any, ...]:
+    """Return what a request was sent, for a `Made` kind of requests: the attributes themselves."""
+    return (attributes, *[None] * 6)
+
+
 class Made:
-    """A kind of request whose attributes are what it is given as a sketch."""
+    """A kind of request whose attributes are what it is given in the place of the path."""
 
     name = "GET"
 
     def attributes(self, sketch: Any) -> dict[str, Any]:
-        return dict(sketch)
+        return dict(sketch[0])
 
-    def pack(self, sketch: Any, encoder: Encoder) -> bytes:
-        return encoder.joined(sketch)
+    def pack(self, span: Any, encoder: Encoder) -> bytes:
+        return encoder.joined(span.path)
 
 
 class Ended:
@@ -170,7 +175,7 @@ class Pair:
         self.lane = made
         around = Context() if parent is None else trace.set_span_in_context(NonRecordingSpan(parent), Context())
         self.theirs = self.tracers[0].start_span("GET", around, SpanKind.SERVER, {**SHARED, **OWN}, start_time=10)
-        own = {**SHARED, **OWN}
+        own = sketched({**SHARED, **OWN})
         self.ours: Any = None
         if parent is None or (parent.is_remote and not parent.trace_state):
             self.ours = made.begin(GET, own, None if parent is None else sender_of(parent), 10)
@@ -310,14 +315,14 @@ def test_a_sampler_that_is_exchanged_later_is_called() -> None:
     """Where somebody gives the tracer another sampler, the lane does not go on with the old one."""
     pair = Pair()
     pair.tracers[1].sampler = sampling.ALWAYS_OFF
-    spans = pair.lane.begin(GET, OWN, None, 10), pair.lane.start(GET, OWN, Context(), None, 10)
+    spans = pair.lane.begin(GET, sketched(OWN), None, 10), pair.lane.start(GET, sketched(OWN), Context(), None, 10)
     assert (None, False) == (spans[0], spans[1].is_recording())
 
 
 def test_a_span_that_cannot_be_packed_is_left_out() -> None:
     """Its neighbours arrive, whatever their length and however they ended; it is counted."""
     pair, encoder = Pair(), Encoder()
-    sketches = [OWN, None, {"url.path": "x" * 3000}, OWN, {}]
+    sketches = [sketched(each) for each in (OWN, None, {"url.path": "x" * 3000}, OWN, {})]
     spans = [pair.lane.begin(GET, sketch, sender, 10) for sketch in sketches for sender in (None, bytes(26))]
     for number, span in enumerate(spans):
         pair.lane.close(span, 20 + number, Ended(f"GET {number}", {"a": "own"}, StatusCode.UNSET))

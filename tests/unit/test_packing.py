@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from otelfork.encoding import fields
 from otelfork.encoding.encoder import Encoder
+from otelfork.lane import RequestSpan
 from otelfork.request.facts import Forwarding, Request
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Plan
@@ -43,12 +44,18 @@ def kind(plan: Plan, peer: str = "", forwarded: str = "") -> Any:
     return plan.kind("", Request("GET", "http", "/", "", "1.1", "shop.example", "", peer, None, "s", 8000, forwarding))
 
 
+def kept(sketch: Any) -> RequestSpan:
+    """Return a span of a request that was sent this."""
+    what: Any = None
+    return RequestSpan(what, sketch, b"", b"", None, 1, 1)
+
+
 @pytest.mark.parametrize("proxies", PLANS)
 @given(sketch=SKETCHES, forwarded=FORWARDED)
 def test_the_bytes_are_those_of_the_attributes(proxies: str, sketch: Any, forwarded: str) -> None:
     """Whatever a request was sent: what is packed of it is what the encoder makes of its attributes, in their order."""
     made = kind(PLANS[proxies], sketch[3], forwarded)
-    assert Encoder().joined(made.attributes(sketch)) == made.pack(sketch, Encoder())
+    assert Encoder().joined(made.attributes(sketch)) == made.pack(kept(sketch), Encoder())
 
 
 def test_no_cache_grows_with_what_clients_send() -> None:
@@ -58,7 +65,7 @@ def test_no_cache_grows_with_what_clients_send() -> None:
     for number in range(fields.MOST * 3):
         sent = f"q={number}", f"agent {number}", "10.0.0.1", number, f"192.0.2.{number}", None
         for path in ("/" + "x" * number, f"/\xe9{number}"):
-            made.pack((path, *sent), Encoder())
+            made.pack(kept((path, *sent)), Encoder())
     own = plan.packing
     sizes = [len(each) for each in (own.path_heads, own.paths, own.queries, own.clients, own.ports)]
     assert max(sizes) <= fields.MOST

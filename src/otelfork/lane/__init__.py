@@ -92,7 +92,7 @@ def fits() -> bool:
     kind = _Probed({"key": "value"})
     made = [
         tracer.start_span("probe", Context(), SpanKind.SERVER, {"key": "value"}, start_time=1),
-        Lane(tracer, _nowhere, None).start(kind, None, Context(), None, 1),
+        Lane(tracer, _nowhere, None).start(kind, [None] * 7, Context(), None, 1),
     ]
     for span in made:
         span.set_attribute("later", 1)

@@ -100,9 +100,9 @@ class _Sharing:
         """See `Kind.attributes`."""
         return {**self._shared.attributes, **self._kind.attributes(sketch)}
 
-    def pack(self, sketch: Any, encoder: Encoder) -> bytes:
+    def pack(self, span: Any, encoder: Encoder) -> bytes:
         """See `Kind.pack`."""
-        return self._shared.pack(encoder) + self._kind.pack(sketch, encoder)
+        return self._shared.pack(encoder) + self._kind.pack(span, encoder)
 
 
 @final
@@ -120,9 +120,9 @@ class _Adding:
         """See `Kind.attributes`."""
         return {**self._kind.attributes(sketch), **self._added}
 
-    def pack(self, sketch: Any, encoder: Encoder) -> bytes:
+    def pack(self, span: Any, encoder: Encoder) -> bytes:
         """See `Kind.pack`."""
-        return self._kind.pack(sketch, encoder) + encoder.joined(self._added)
+        return self._kind.pack(span, encoder) + encoder.joined(self._added)
 
 
 def accompanying(companions: Sequence[Companion]) -> Callable[[Kind, bytes, bytes], Kind] | None:

@@ -1,6 +1,6 @@
 """The figures of requests, noted without a lock on the request path and folded into the SDK's histograms before they are read.
 
-A request appends one tuple. The exporter thread folds what has come together about as often as it sends spans, and every
+A request appends its span. The exporter thread folds what has come together about as often as it sends spans, and every
 collection of every reader does before it reads: the callback of `http.server.active_requests` runs first in each. The state
 belongs to one generation: a child begins with nothing, and what the parent has noted the parent folds.
 
@@ -23,7 +23,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 from opentelemetry import trace
@@ -35,10 +35,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otelfork.lane.buckets import add
-from otelfork.lane.noting import MOST, Active, Batch, Entry
+from otelfork.lane.noting import MOST, Active, Batch, Entry, Figures
 from otelfork.lane.series import aggregation_of
 
-_flags_of = itemgetter(6)
+_flags_of = attrgetter("flags")
 _PATIENCE_SECONDS = 1.0
 
 
@@ -115,7 +115,12 @@ class Folding:
             self._lock.release()
 
     def _fold(self, attributes: Mapping[str, Any], entries: list[Entry]) -> None:
-        for instrument, values in zip(self._instruments, list(zip(*entries, strict=True))[:3], strict=True):
+        columns: tuple[list[Any], ...] = (
+            [entry.seconds for entry in entries],
+            [entry.received for entry in entries],
+            [entry.sent for entry in entries],
+        )
+        for instrument, values in zip(self._instruments, columns, strict=True):
             if None in values:
                 noted = [(value, entry) for value, entry in zip(values, entries, strict=True) if value is not None]
                 measured, entries_of = [value for value, _ in noted], [entry for _, entry in noted]
@@ -160,7 +165,7 @@ def _into(  # noqa: PLR0917
             if fresh and getattr(match, "_previous_collection_start_nanos", None) is None:  # 1.45.1 has none
                 # As if made at the first measurement, which it was made for.
                 aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = min(
-                    entries[0][3], aggregation._start_time_unix_nano
+                    entries[0].finished, aggregation._start_time_unix_nano
                 )
             positions = add(aggregation, values, _offered(entries, exemplary))
         elif kind is internal()._DropAggregation:
@@ -168,7 +173,7 @@ def _into(  # noqa: PLR0917
         else:
             for position, value in enumerate(values):
                 made = _measurement(instrument, value, attributes, entries[position])
-                aggregation.aggregate(made, bool(exemplary(entries[position][6])))
+                aggregation.aggregate(made, bool(exemplary(entries[position].flags)))
             return
     for position in positions:
         made = _measurement(instrument, values[position], attributes, entries[position])
@@ -181,17 +186,17 @@ def _offered(entries: Sequence[Entry], exemplary: Callable[[int], Any]) -> Seque
     wanted = {each for each in flags if exemplary(each)}
     if wanted == flags:
         return range(1, len(entries) + 1)  # all of them, at the price of none
-    return [entry[6] in wanted for entry in entries] if wanted else ()
+    return [entry.flags in wanted for entry in entries] if wanted else ()
 
 
 def _measurement(instrument: Any, value: float, attributes: Mapping[str, Any], entry: Entry) -> Any:
-    return internal().Measurement(value, entry[3], instrument, _context(entry), attributes)
+    return internal().Measurement(value, entry.finished, instrument, _context(entry), attributes)
 
 
 def _context(entry: Entry) -> Context:
     """Return a context with the request's span in it."""
-    ids = int.from_bytes(entry[4], "big"), int.from_bytes(entry[5], "big")
-    span = NonRecordingSpan(SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(entry[6])))
+    ids = int.from_bytes(entry.trace_bytes, "big"), int.from_bytes(entry.id_bytes, "big")
+    span = NonRecordingSpan(SpanContext(*ids, is_remote=False, trace_flags=TraceFlags(entry.flags)))
     return trace.set_span_in_context(span, Context())
 
 
@@ -239,14 +244,16 @@ def _probed(*, folded: bool) -> list[Any]:
     histogram: Any = provider.get_meter("otelfork.probe").create_histogram(
         "probe", explicit_bucket_boundaries_advisory=(1.0, 2.0)
     )
-    entries: list[Entry] = [(n * 0.6, None, None, n, b"1" * 16, n.to_bytes(8, "big"), n & 1) for n in range(1, 6)]
+    entries: list[Entry] = [
+        Figures(n * 0.6, None, None, n, b"1" * 16, n.to_bytes(8, "big"), n & 1) for n in range(1, 6)
+    ]
     found = []
     for part in (entries[:3], entries[3:]):
         if folded:
-            fold(histogram, {"key": "value"}, [entry[0] for entry in part], part)
+            fold(histogram, {"key": "value"}, [entry.seconds for entry in part], part)
         else:
             for entry in part:
-                histogram.record(entry[0], {"key": "value"}, _context(entry))
+                histogram.record(entry.seconds, {"key": "value"}, _context(entry))
         data: Any = reader.get_metrics_data()
         (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
         seen = [(exemplar.value, exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars]

@@ -22,8 +22,8 @@ class Kind(Protocol):
     def attributes(self, sketch: Any) -> dict[str, Any]:
         """Return the attributes that are known when a request begins; at most `lane.MOST_OWN` less those of an ending."""
 
-    def pack(self, sketch: Any, encoder: Encoder) -> bytes:
-        """Return the fields of these attributes, in the same order."""
+    def pack(self, span: Any, encoder: Encoder) -> bytes:
+        """Return the fields of these attributes, in the same order, of a span (`lane.RequestSpan`) with what was sent."""
 
 
 class Ending(Protocol):

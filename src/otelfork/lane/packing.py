@@ -28,7 +28,7 @@ def pack(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
     for span in spans:
         try:
             ending, start, end, sender = span._ending, span._start_time, span._end_time, span.sender
-            if span._inner is not None or ending is None or not start or not end:
+            if span.inner is not None or ending is None or not start or not end:
                 into.append(wire.message(wire.SCOPE_SPANS_SPANS, _touched(span, encoder)))
                 continue
             early, late, remote, local = ending.packed or _pack_ending(ending, encoder)
@@ -37,7 +37,7 @@ def pack(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
             if sender is None:
                 body = join((
                     span.trace_bytes, span_id, span.id_bytes, early, times(start, end_time, end),
-                    span._what.pack(span._sketch, encoder), late, local,
+                    span._what.pack(span, encoder), late, local,
                 ))  # fmt: skip
                 into += (starts[len(body)], body)
                 continue
@@ -46,7 +46,7 @@ def pack(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
                 state, remote = _state(parent, encoder), remote if parent.is_remote else local
             body = join((
                 span.trace_bytes, span_id, span.id_bytes, state, parent_id, sender[17:25], early,
-                times(start, end_time, end), span._what.pack(span._sketch, encoder), late, remote,
+                times(start, end_time, end), span._what.pack(span, encoder), late, remote,
             ))  # fmt: skip
             into += (starts[len(body)], body)
         except Exception as error:
@@ -84,7 +84,7 @@ def _pack_ending(ending: Ending, encoder: Encoder) -> PackedEnding:
 
 def _touched(span: Any, encoder: Encoder) -> bytes:
     """Return the body of a span that somebody has touched, or that has not ended as spans do."""
-    inner = span._inner or span._touched()
+    inner = span.inner or span._touched()
     if inner.events is not None or inner.links is not None or span._marks():
         return encoder.span(span)
     name, status = span._name, span._status
@@ -97,7 +97,7 @@ def _touched(span: Any, encoder: Encoder) -> bytes:
     packed += (encoder.names.get(name) or encoder.name(name), _SERVER, wire.times(span._start_time, span._end_time))
     bounded = inner.attributes
     if bounded is None:
-        packed.append(span._what.pack(span._sketch, encoder))
+        packed.append(span._what.pack(span, encoder))
         if span._ending is not None:
             packed.append((span._ending.packed or _pack_ending(span._ending, encoder))[1])
     else:

@@ -38,11 +38,15 @@ class RequestSpan(_Base):  # type: ignore[misc]
     Attributes:
         trace_bytes, id_bytes, flags: its ids, big-endian, and the trace's flags.
         sender: the parent as `propagation.sender` has it (version, trace id, span id, flags), or None.
+        path, query, agent, peer, port, forwarded_for, headers: what the request alone was sent. Not in a tuple of their own: it
+            would be one object more that the garbage collector has to look after.
+        seconds, received, sent, finished: the request's figures (see `lane.noting.Entry`), set when it has ended.
+        inner: what it needs from the moment on that somebody touches it; None before.
     """
 
     __slots__ = (
-        "_end_time", "_ending", "_inner", "_sketch", "_start_time", "_what",
-        "flags", "id_bytes", "sender", "trace_bytes",
+        "_end_time", "_ending", "_start_time", "_what", "agent", "finished", "flags", "forwarded_for", "headers", "id_bytes",
+        "inner", "path", "peer", "port", "query", "received", "seconds", "sender", "sent", "trace_bytes",
     )  # fmt: skip
 
     _kind = SpanKind.SERVER
@@ -50,8 +54,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     _record_exception = True
     _set_status_on_exception = True
     _record_end_metrics = None
-    _inner: Inner | None
-    """What it needs from the moment on that somebody touches it; None before."""
+    inner: Inner | None
     # Made by few: in the span's dictionary, which is not there before.
     _made_name: str | None = None
     _made_status: trace.Status | None = None
@@ -72,7 +75,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
         parent: SpanContext | None = None,
     ) -> None:
         self._what = what
-        self._sketch = sketch
+        self.path, self.query, self.agent, self.peer, self.port, self.forwarded_for, self.headers = sketch
         self.trace_bytes = trace_id
         self.id_bytes = span_id
         self.sender = sender
@@ -80,9 +83,14 @@ class RequestSpan(_Base):  # type: ignore[misc]
         self._start_time = start_time
         self._end_time: int | None = None
         self._ending: Ending | None = None
-        self._inner = None
+        self.inner = None
         if parent is not None:
             self.__dict__["_made_parent"] = parent
+
+    @property
+    def sketch(self) -> Any:
+        """What the request alone was sent, as it came."""
+        return self.path, self.query, self.agent, self.peer, self.port, self.forwarded_for, self.headers
 
     @property
     def _name(self) -> str:
@@ -128,24 +136,24 @@ class RequestSpan(_Base):  # type: ignore[misc]
     def _touched(self) -> Inner:
         # Atomic: of two threads that touch the span first, one makes what both use.
         made: Inner = self.__dict__.setdefault("_made_inner", Inner())
-        self._inner = made
+        self.inner = made
         return made
 
     @property
     def _lock(self) -> Any:
-        return (self._inner or self._touched()).lock
+        return (self.inner or self._touched()).lock
 
     @property
     def _attributes(self) -> BoundedAttributes:
         """The attributes as the SDK holds them, from the first time that somebody looks at them or adds one."""
-        inner = self._inner or self._touched()
+        inner = self.inner or self._touched()
         made = inner.attributes
         if made is None:
             limits = self._limits
             made = BoundedAttributes(
                 limits.max_span_attributes, immutable=False, max_value_len=limits.max_span_attribute_length
             )
-            made._dict.update(self._what.attributes(self._sketch))
+            made._dict.update(self._what.attributes(self.sketch))
             if self._ending is not None:
                 made._dict.update(self._ending.attributes)
             made._immutable = self._end_time is not None
@@ -154,7 +162,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     @property
     def _events(self) -> Any:
-        inner = self._inner or self._touched()
+        inner = self.inner or self._touched()
         made = inner.events
         if made is None:
             made = inner.events = self._new_events()
@@ -163,7 +171,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     @property
     def _links(self) -> Any:
-        inner = self._inner or self._touched()
+        inner = self.inner or self._touched()
         made = inner.links
         if made is None:
             made = inner.links = self._new_links(())
@@ -172,7 +180,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     @property
     def attributes(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.attributes`."""
-        inner = self._inner or self._touched()
+        inner = self.inner or self._touched()
         if inner.attributes is None:
             with inner.lock:
                 return MappingProxyType(self._attributes)
@@ -181,7 +189,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     @property
     def events(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.events`."""
-        inner = self._inner
+        inner = self.inner
         if (inner is None or inner.events is None) and not self._marks():
             return ()
         return tuple(self._events)
@@ -194,25 +202,25 @@ class RequestSpan(_Base):  # type: ignore[misc]
     @property
     def links(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.links`."""
-        inner = self._inner
+        inner = self.inner
         return () if inner is None or inner.links is None else tuple(inner.links)
 
     @property
     def dropped_attributes(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_attributes`."""
-        inner = self._inner
+        inner = self.inner
         return 0 if inner is None or inner.attributes is None else inner.attributes.dropped
 
     @property
     def dropped_events(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_events`."""
-        inner = self._inner
+        inner = self.inner
         return 0 if inner is None or inner.events is None else inner.events.dropped
 
     @property
     def dropped_links(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_links`."""
-        inner = self._inner
+        inner = self.inner
         return 0 if inner is None or inner.links is None else inner.links.dropped
 
     def close(self, end_time: int, ending: Ending) -> None:
@@ -232,7 +240,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     def end(self, end_time: int | None = None) -> None:
         """See `opentelemetry.sdk.trace.Span.end`."""
-        inner = self._inner or self._touched()
+        inner = self.inner or self._touched()
         with inner.lock:
             ended = self._end_time is not None
             if not ended:
@@ -249,9 +257,8 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     def weight(self) -> int:
         """Return about how many bytes it takes in memory; 0 where it has to be weighed like any span."""
-        sketch = self._sketch
-        if self._inner is not None or type(sketch[-1]) is dict:  # somebody has touched it, or headers were captured
+        if self.inner is not None or self.headers:  # somebody has touched it, or headers were captured
             return 0
-        return _EMPTY + sum([len(part) for part in sketch if type(part) in _SENT])
+        return _EMPTY + sum([len(part) for part in self.sketch if type(part) in _SENT])
 
     otlp = staticmethod(packing.pack)

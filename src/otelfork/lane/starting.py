@@ -128,13 +128,13 @@ class Lane:
             kind = self._accompany(kind, trace_id, span_id)
         span = _new(self._span)
         span._what = kind
-        span._sketch = sketch
+        span.path, span.query, span.agent, span.peer, span.port, span.forwarded_for, span.headers = sketch
         span.trace_bytes = trace_id
         span.id_bytes = span_id
         span.sender = sender
         span.flags = flags | 1
         span._start_time = start_time
-        span._end_time = span._ending = span._inner = None
+        span._end_time = span._ending = span.inner = None
         return span
 
     def close(self, span: RequestSpan, end_time: int, ending: Ending) -> None:
@@ -146,7 +146,7 @@ class Lane:
             ending: what is known of its request by now.
         """
         if (
-            span._inner is not None
+            span.inner is not None
             or span._end_time is not None
             or (self._multi._span_processors is not self._alone.seen and not self._alone())
         ):
@@ -154,8 +154,8 @@ class Lane:
             return
         span._ending = ending
         span._end_time = end_time
-        if span._inner is not None:  # another thread has touched it in this very moment
-            span._inner.ended(ending.attributes)
+        if span.inner is not None:  # another thread has touched it in this very moment
+            span.inner.ended(ending.attributes)
         put = self._put
         put(span)
 

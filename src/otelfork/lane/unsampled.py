@@ -15,7 +15,10 @@ _KNOWN_FLAGS = TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
 class UnsampledSpan(trace.NonRecordingSpan):
     """The span of a request that is not sampled: nothing but a span context, made when it is asked for."""
 
-    __slots__ = ("flags", "id_bytes", "sender", "trace_bytes")
+    __slots__ = ("finished", "flags", "id_bytes", "received", "seconds", "sender", "sent", "trace_bytes")
+
+    inner = None
+    """Nobody can touch it."""
 
     # Of few: in the span's dictionary.
     _made: SpanContext | None = None

@@ -15,6 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
+from otelfork.lane.noting import Figures, apart
 from otelfork.request.capturing import capture
 from otelfork.request.facts import Sketch, decoded, text, utf8
 from otelfork.request.hooks import Hooks, once
@@ -206,9 +207,8 @@ class Exchange:
         try:
             if self._rest is not None:
                 self._end_generally(elapsed, end)
-            elif self._plan.seal[
-                0
-            ]:  # the short way; in a child that was forked meanwhile the request is none of its own
+            # The short way. In a child that was forked meanwhile the request is none of its own.
+            elif self._plan.seal[0]:
                 plan, kind, span, route, status = self._plan, self._kind, self.span, self.route, self.status
                 if self._row:
                     plan.board.end(self._row)
@@ -218,13 +218,16 @@ class Exchange:
                 ending = kind.endings.get(status if route is None else (status, route)) or kind.ending(
                     status, None, route
                 )
-                flags, note = span.flags, ending.note
-                note((
-                    elapsed / 1e9, self.received, 0 if ending.bodiless else self.sent, end, span.trace_bytes, span.id_bytes, flags,
-                ))  # fmt: skip
+                span.seconds = elapsed / 1e9
+                span.received = self.received
+                span.sent = 0 if ending.bodiless else self.sent
+                span.finished = end
+                note = ending.note
+                # What somebody has added to it may be much, and shall not wait with its figures.
+                note(span if span.inner is None else apart(span))
                 if ending.measure is not None:
                     self._measure(ending, elapsed, end)
-                if flags & _SAMPLED:
+                if span.flags & _SAMPLED:
                     plan.lane.close(span, end, ending)
         except Exception:
             once("the end of a request could not be recorded", "end")
@@ -233,15 +236,13 @@ class Exchange:
     def _measure(self, ending: Ending, elapsed: int, end: int) -> None:
         """Record the figures under the second set of names."""
         if ending.measure is not None:
-            ending.measure(
-                text(decoded(self._sketch[0])), (elapsed / 1e9, None, None, end, *ids_of(self.span)), self.context
-            )
+            figures = Figures(elapsed / 1e9, None, None, end, *ids_of(self.span))
+            ending.measure(text(decoded(self._sketch[0])), figures, self.context)
 
     def _end_generally(self, elapsed: int, end: int) -> None:
         rest, plan, kind = self._more(), self._plan, self._kind
-        if not plan.seal[
-            0
-        ]:  # a child that was forked meanwhile: the parent records it, and instruments follow the fork
+        # In a child that was forked meanwhile: the parent records it, and instruments follow the fork.
+        if not plan.seal[0]:
             return
         try:
             if plan.board is not None:
@@ -258,7 +259,7 @@ class Exchange:
             if ending.note is None:
                 plan.instruments.record(ending.key, elapsed / 1e9, received, sent, self.context)
             else:
-                ending.note((elapsed / 1e9, received, sent, end, *ids_of(self.span)))
+                ending.note(Figures(elapsed / 1e9, received, sent, end, *ids_of(self.span)))
             self._measure(ending, elapsed, end)
             if (old := plan.instruments.old) is not None:
                 found = {**plan.instruments.attributes(ending.key), **kind.server()}

@@ -14,6 +14,7 @@ from opentelemetry.metrics import Histogram, Meter, MeterProvider, UpDownCounter
 from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider, get_tracer_provider
 
 from otelfork import semconv
+from otelfork.lane.noting import Entry
 from otelfork.request.oldnames import OldMetrics, of_active
 from otelfork.version import __version__
 
@@ -21,8 +22,6 @@ MetricKey: TypeAlias = "tuple[str, str, int | None, str | None, str | None, str 
 """(method, scheme, status, error type, route, protocol version, websocket)"""
 ActiveKey: TypeAlias = "tuple[str, str] | tuple[str, str, str, int | None, str | None]"
 """(method, scheme), and for the old names (server address, server port, protocol version) as well"""
-Entry: TypeAlias = "tuple[float, int | None, int | None, int, bytes, bytes, int]"
-"""(seconds, bytes received, bytes sent, time of the end, trace id, span id, flags); None is not measured."""
 
 _OVERFLOW: dict[str, str | int | bool] = {semconv.METRIC_OVERFLOW: True}
 ACTIVE_REQUESTS = {

@@ -1,6 +1,6 @@
 """What many requests have in common, made once: their names, addresses, metric attributes, and what ends they come to.
 
-A request keeps a `Sketch`, a tuple of what it alone was sent; attributes are made of it when somebody looks, and bytes when it
+A request keeps what it alone was sent, a `Sketch`; attributes are made of it when somebody looks, and bytes when it
 is exported, on the exporter's thread. Nothing here is the request's own, and no client can make it grow without bound.
 """
 
@@ -183,19 +183,17 @@ class Kind:
         common = attributes.common(addresses, self.method, request)
         return {**names.named(common), **names.named(attributes.own(request, addresses, settings))}
 
-    def pack(self, sketch: Sketch, encoder: Encoder) -> bytes:
-        """Return the fields of these attributes, in the same order."""
-        plan = self.plan
-        if sketch[6] or plan.mapped:
-            return encoder.joined(self.attributes(sketch))
+    def pack(self, span: Any, encoder: Encoder) -> bytes:
+        """Return the fields of these attributes, in the same order (see `lane.Kind`)."""
+        if span.headers or self.plan.mapped:
+            return encoder.joined(self.attributes(span.sketch))
         try:
-            return self._packed_quickly(sketch, encoder)
+            return self._packed_quickly(span, encoder)
         except (TypeError, AttributeError):  # other types than servers give: with care, as for who looks
-            return encoder.joined(self.attributes(sketch))
+            return encoder.joined(self.attributes(span.sketch))
 
-    def _packed_quickly(self, sketch: Sketch, encoder: Encoder) -> bytes:
-        plan = self.plan
-        path, query, agent, peer, port, forwarded_for, _ = sketch
+    def _packed_quickly(self, span: Any, encoder: Encoder) -> bytes:
+        plan, path, query, peer, port = self.plan, span.path, span.query, span.peer, span.port
         own = plan.packing
         if path.isascii():
             head, sent = own.path_heads[len(path)], path if isinstance(path, bytes) else path.encode()
@@ -206,7 +204,7 @@ class Kind:
             head,
             sent,
             own.queries[query] if query else b"",
-            own.clients[agent, peer, forwarded_for, self._forwarded],
+            own.clients[span.agent, peer, span.forwarded_for, self._forwarded],
             own.ports[port] if peer and port is not None else b"",
             b"" if plan.names is None else own.targets[path],
         ))  # fmt: skip

@@ -11,10 +11,11 @@ from typing import Any, Protocol, TypeAlias
 
 from opentelemetry.context import Context
 
+from otelfork.lane.noting import Entry
 from otelfork.request.instruments import Folding
 
-Measure: TypeAlias = "Callable[[str, tuple[float, None, None, int, bytes, bytes, int], Context], object]"
-"""Takes path, figures (as `lane.noting.Entry`) and context of a request that has ended."""
+Measure: TypeAlias = "Callable[[str, Entry, Context], object]"
+"""Takes path, figures and context of a request that has ended."""
 
 
 class Names(Protocol):

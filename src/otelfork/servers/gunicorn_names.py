@@ -14,7 +14,7 @@ from opentelemetry.metrics import MeterProvider, get_meter
 
 from otelfork import semconv
 from otelfork.lane import folding as lane
-from otelfork.lane.noting import Batch
+from otelfork.lane.noting import Batch, Entry
 from otelfork.proxies import ProxyHistogram
 from otelfork.request.instruments import SCOPE
 from otelfork.request.naming import Measure
@@ -28,7 +28,7 @@ DURATION_METRIC = "gunicorn.request.duration"
 
 _SAME = {semconv.URL_PATH: TARGET, semconv.HTTP_RESPONSE_STATUS_CODE: STATUS}
 _OVERFLOW: dict[str, str | int | bool] = {semconv.METRIC_OVERFLOW: True}
-Sink: TypeAlias = "Callable[[tuple[float, None, None, int, bytes, bytes, int], Context], object]"
+Sink: TypeAlias = "Callable[[Entry, Context], object]"
 
 
 class GunicornNames:
@@ -121,7 +121,7 @@ class Figures:
 
     def _sink(self, attributes: dict[str, str | int | bool]) -> Sink:
         if self._real is None:
-            return lambda noted, context: self._record(noted[0], attributes, context)
+            return lambda noted, context: self._record(noted.seconds, attributes, context)
         batch = Batch(attributes, self.folding.hurry)
         self._batches.append(batch)
         add = batch.add
@@ -137,4 +137,4 @@ class Figures:
             noted = batch.taken()
             if noted:
                 self._requests.add(len(noted), batch.attributes)
-                lane.fold(self._real, batch.attributes, [entry[0] for entry in noted], noted)
+                lane.fold(self._real, batch.attributes, [entry.seconds for entry in noted], noted)
