@@ -182,9 +182,10 @@ def _exchange(edge: ASGIEdge, plan: Plan, scope: Scope, current: object) -> Http
     # Not by a call of the class: that costs as much as half of what is in there.
     messages: HttpMessages = _new(HttpMessages)
     # A copy: what a middleware adds to a scope must not be seen by the server (ASGI 3, "Middleware").
-    inner: Scope = {**scope, _FASTAPI: None, _STARLETTE: True, MARK: messages}
+    inner: Scope = scope.copy() if type(scope) is dict else {**scope}
+    inner[_FASTAPI], inner[_STARLETTE], inner[MARK] = None, True, messages
     header = headers.get(b"traceparent")
-    messages.__init__(plan, kind, sent, inner, None if header is None else sender(header.decode("latin-1")), None)
+    messages.__init__(plan, kind, sent, inner, None if header is None else sender(header), None)
     return messages
 
 
@@ -217,7 +218,7 @@ def _begin_with_care(
         messages = make(plan, kind, sent, inner, None, (origin.parent_context(inner, GETTER), details))
     else:
         header = headers.get(b"traceparent")
-        parent = None if header is None else sender(header.decode("latin-1"))
+        parent = None if header is None else sender(header)
         messages = make(plan, kind, sent, inner, parent, None if details is None else (None, details))
     inner[MARK] = messages
     return messages

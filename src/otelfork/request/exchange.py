@@ -106,7 +106,7 @@ class Exchange:
             board = plan.board
             if board is not None:
                 origin = b"\0" + span.trace_bytes if sender is None else sender
-                line = kind.row + (path if type(path) is bytes else utf8(path))
+                line = kind.row + (path if isinstance(path, bytes) else path.encode() if path.isascii() else utf8(path))
                 self._row = board.begin(origin, span.id_bytes, span.flags, wall, line)
             next(kind.begun)
         if noticed is not None:

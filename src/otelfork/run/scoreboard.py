@@ -127,14 +127,20 @@ class Scoreboard:
             start: wall clock, nanoseconds.
             text: "METHOD path", UTF-8; what is too long is cut off.
         """
+        free = self._free
+        if not free:  # before it is tried: with so many requests running, no more may come
+            return self._miss()
         try:
-            row = self._free.pop()
-        except IndexError:
-            self.missed += 1
-            self._beyond.append(None)
-            return -1
+            row = free.pop()
+        except IndexError:  # another thread was quicker
+            return self._miss()
         _write_row(self._map, row * ROW, flags, self.pid, 0, origin, span_id, start, b"", text, RUNNING)
         return row
+
+    def _miss(self) -> int:
+        self.missed += 1
+        self._beyond.append(None)
+        return -1
 
     def end(self, row: int) -> None:
         """Note that a request has ended. Row -1 is none. Not for a child that was forked inside the request: it is its parent's."""
