@@ -102,7 +102,7 @@ def test_calls_after_the_end_say_nothing(caplog: pytest.LogCaptureFixture) -> No
             start("200 OK", [])
             return [b"x"]
 
-        with exporting(), caplog.at_level(logging.ERROR, logger="otelfork"):
+        with caplog.at_level(logging.ERROR, logger="otelfork"), exporting():
             call_wsgi(OtelMiddleware(app, response_hook=hook))
             kept[0]("500 Late", [])
     assert [] == [record.getMessage() for record in caplog.records]

@@ -40,7 +40,8 @@ class OutboxSpanProcessor(SpanProcessor):
     """Hands ended sampled spans to the outbox of the process that began them."""
 
     def __init__(self, stream: Stream[ReadableSpan] | Fan[ReadableSpan]) -> None:
-        self._put = stream.put
+        self.put = stream.put
+        """For the request lane, which calls it in place of `on_end`."""
         self._seal = seal()
         self.muted = False
 
@@ -52,13 +53,7 @@ class OutboxSpanProcessor(SpanProcessor):
         context = span.context
         if self.muted or context is None or not context.trace_flags.sampled or not self._seal[0]:
             return
-        self._put(span)
-
-    def put(self, span: Any) -> None:
-        """Queue a sampled span of the request lane, which calls this in place of `on_end`."""
-        if not self.muted and self._seal[0]:
-            put = self._put
-            put(span)
+        self.put(span)
 
     def shutdown(self) -> None:
         """The outbox is shut down by its generation."""

@@ -20,6 +20,7 @@ from otelfork.lane import packing
 from otelfork.lane.inner import Inner
 from otelfork.lane.kinds import Ending, Kind
 from otelfork.lane.unsampled import context_of, remote
+from otelfork.seals import Seal
 
 _NO_STATUS = trace.Status()
 MOST_OWN = 64
@@ -61,6 +62,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     _made_context: SpanContext | None = None
     _made_parent: SpanContext | None = None
     _put: Callable[[Any], None]
+    _seal: Seal
     _alone: Any
 
     def __init__(  # noqa: PLR0917 - one call, on the request path: keywords cost
@@ -250,7 +252,8 @@ class RequestSpan(_Base):  # type: ignore[misc]
         if ended:
             sdk.logger.warning("Calling end() on an ended span.")
         elif self._alone():
-            self._put(self)
+            if self._seal[0]:  # else it was begun before a fork, and is for the parent alone to end
+                self._put(self)
         else:
             self._span_processor._on_ending(self)
             self._span_processor.on_end(self._readable_span())

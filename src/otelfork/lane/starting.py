@@ -21,6 +21,7 @@ from otelfork.lane.sole import Sole
 from otelfork.lane.span import MOST_MARKS, MOST_OWN, RequestSpan
 from otelfork.lane.unsampled import UnsampledSpan, remote
 from otelfork.resource.identity import ProcessIdGenerator
+from otelfork.seals import seal
 
 _new: Any = object.__new__
 _RANDOM = int(TraceFlags.RANDOM_TRACE_ID)
@@ -81,6 +82,7 @@ class Lane:
             "_span_processor": multi,
             "_sampler": tracer.sampler,
             "_put": staticmethod(put),
+            "_seal": seal(),
             "_alone": getattr(alone, "at_end", self._alone),
         }
         self._span: Any = type("RequestSpan", (RequestSpan,), shared)
@@ -138,7 +140,7 @@ class Lane:
         return span
 
     def close(self, span: RequestSpan, end_time: int, ending: Ending) -> None:
-        """End a sampled span of this lane: in place of four calls, whose values need no check.
+        """End a sampled span of this lane, begun in this process: in place of four calls, whose values need no check.
 
         Args:
             span: what `begin` or `start` returned.

@@ -66,7 +66,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_kind", "_plan", "_rest", "_row", "_sketch", "_started", "_started_wall", "carriers", "context", "ended", "finished_at",
+        "_kind", "_path", "_plan", "_rest", "_row", "_started", "_started_wall", "carriers", "context", "ended", "finished_at",
         "received", "route", "sent", "span", "status",
     )  # fmt: skip
 
@@ -81,7 +81,7 @@ class Exchange:
     ) -> None:
         self._plan = plan
         self._kind = kind
-        self._sketch = sketch
+        self._path = path = sketch[0]
         self.carriers: list[Carrier] = [carrier]
         self.received = self.sent = self._row = 0
         self.route: str | None = None
@@ -95,10 +95,9 @@ class Exchange:
         if general is None and kind.simple and (sketch[6] is None or len(sketch[6]) <= MOST_CAPTURED):
             span = plan.lane.begin(kind, sketch, sender, wall)
         if span is None:
-            self._begin_generally(sender, *(general or _NOT_GENERAL))
+            self._begin_generally(sketch, sender, general or _NOT_GENERAL)
         else:
             self.span: Any = span
-            path = sketch[0]
             # In place of a dictionary that would be copied; nobody has seen the context yet.
             self.context = context = Context()
             _set(context, RECORDED, (kind.sent_method, path, self.carriers))
@@ -112,10 +111,9 @@ class Exchange:
         if noticed is not None:
             noticed(self)
 
-    def _begin_generally(
-        self, sender: bytes | None, around: Context | None, details: tuple[str, Mapping[str, Any]] | None
-    ) -> None:
-        plan, kind, sketch, wall = self._plan, self._kind, self._sketch, self._started_wall
+    def _begin_generally(self, sketch: Sketch, sender: bytes | None, general: General) -> None:
+        around, details = general
+        plan, kind, wall = self._plan, self._kind, self._started_wall
         rest = self._rest = Rest()
         parent = with_sender(sender) if around is None else around
         if plan.lane is None or details is not None or len(sketch[6] or ()) > MOST_CAPTURED:
@@ -237,7 +235,7 @@ class Exchange:
         """Record the figures under the second set of names."""
         if ending.measure is not None:
             figures = Figures(elapsed / 1e9, None, None, end, *ids_of(self.span))
-            ending.measure(text(decoded(self._sketch[0])), figures, self.context)
+            ending.measure(text(decoded(self._path)), figures, self.context)
 
     def _end_generally(self, elapsed: int, end: int) -> None:
         rest, plan, kind = self._more(), self._plan, self._kind
