@@ -102,6 +102,7 @@ def test_a_draining_process_flushes_after_each_request(
     from tests.unit.recording import call_wsgi, plain
 
     ended: list[int] = []
+    monkeypatch.setattr(exits, "going", True)
     monkeypatch.setattr(exits, "finish_request", lambda: ended.append(len(recording.spans)))
     if interface == "wsgi":
         call_wsgi(recording.wsgi(plain))

@@ -73,7 +73,7 @@ class ASGIMiddleware(Middleware):
     _find_route = staticmethod(routes.of_scope)
     _lent = ("server_request_hook", "client_request_hook", "client_response_hook")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912 - calls cost
         """Answer as the application does."""
         edge = self._edge
         kind = scope["type"]
@@ -118,7 +118,8 @@ class ASGIMiddleware(Middleware):
             if not messages.ended:
                 messages.leave()
             inner.pop(MARK, None)  # a cycle less: nothing is left to the garbage collector
-            exits.finish_request()
+            if exits.going:
+                exits.finish_request()
 
 
 def _begin(edge: ASGIEdge, scope: Scope) -> HttpMessages | WebsocketMessages | None:

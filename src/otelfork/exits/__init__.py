@@ -44,6 +44,8 @@ class _Exit:
         self.watching = False
 
 
+going = False
+"""Whether this process, or one that it was forked from, was told to end: `finish_request` is due after each request then."""
 _timeout = 3.0
 _exit = _Exit()
 _signals_allowed = True
@@ -109,6 +111,13 @@ def flush() -> bool:
     return done
 
 
+def _drain() -> _Exit:
+    global going
+    leaving = _here()
+    leaving.draining = going = True
+    return leaving
+
+
 def draining() -> bool:
     """Tell whether this process was told to end and may be gone after the request that finishes now."""
     return _exit.draining and _exit.pid == os.getpid()
@@ -121,8 +130,6 @@ def cause() -> str | None:
 
 def finish_request() -> None:
     """Flush at the end of a request while draining: nobody will run our exit code after the last one."""
-    if not _exit.draining:  # nearly always; what a child inherits is looked at below
-        return
     leaving = _here()
     if leaving.draining:
         if leaving.cause is None:
@@ -229,7 +236,7 @@ class _Handler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Mark the process as leaving, flush, and go on to the handler that was there."""
-        _here().draining = True
+        _drain()
         (flush if callable(self.previous) else leave)()
         self.go_on(number, frame)
 
@@ -260,8 +267,7 @@ class _Abort(_Handler):
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Note on the scoreboard how this process ends, before anything that may take time, and flush last."""
-        leaving = _here()
-        leaving.cause, leaving.draining = TIMEOUT, True
+        _drain().cause = TIMEOUT
         forks.mark(TIMEOUT)
         if not callable(self.previous):
             leave()

@@ -120,30 +120,45 @@ class Folding:
             [entry.received for entry in entries],
             [entry.sent for entry in entries],
         )
+        flags = set(map(_flags_of, entries))
         for instrument, values in zip(self._instruments, columns, strict=True):
             if None in values:
                 noted = [(value, entry) for value, entry in zip(values, entries, strict=True) if value is not None]
                 measured, entries_of = [value for value, _ in noted], [entry for _, entry in noted]
-                fold(instrument, attributes, measured, entries_of, self._readers)
+                fold(instrument, attributes, measured, entries_of, self._readers, flags)
             else:
-                fold(instrument, attributes, values, entries, self._readers)
+                fold(instrument, attributes, values, entries, self._readers, flags)
 
     def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
         self.fold()
         return [Observation(active.running(), active.attributes) for active in list(self._actives.values())]
 
 
-def fold(
-    instrument: Any, attributes: Mapping[str, Any], values: Sequence[float], entries: Sequence[Entry], readers: Any = None
-) -> None:  # fmt: skip
-    """Record values as if each had been recorded by itself, `entries` beside them for exemplars and times."""
+def fold(  # noqa: PLR0917
+    instrument: Any,
+    attributes: Mapping[str, Any],
+    values: Sequence[float],
+    entries: Sequence[Entry],
+    readers: Any = None,
+    flags: set[int] | None = None,
+) -> None:
+    """Record values as if each had been recorded by itself.
+
+    Args:
+        instrument: a histogram of the SDK's.
+        attributes: of all values.
+        values: the values.
+        entries: what else is known of each, for exemplars and times.
+        readers: see `Folding`; None for all.
+        flags: those of the entries, or of more than these; None where nobody has looked.
+    """
     if not values or not instrument._is_enabled():
         return
     consumer = instrument._measurement_consumer
     exemplary = _EXEMPLARY[type(consumer._sdk_config.exemplar_filter)]
     for storage in (consumer._reader_storages if readers is None else readers).values():
         for match in storage._get_or_init_view_instrument_match(instrument):
-            _into(match, instrument, attributes, values, entries, exemplary)
+            _into(match, instrument, attributes, values, entries, exemplary, flags)
 
 
 def _into(  # noqa: PLR0917
@@ -153,6 +168,7 @@ def _into(  # noqa: PLR0917
     values: Sequence[float],
     entries: Sequence[Entry],
     exemplary: Callable[[int], Any],
+    flags: set[int] | None,
 ) -> None:
     wanted = match._view._attribute_keys
     kept = {name: value for name, value in attributes.items() if wanted is None or name in wanted}
@@ -167,7 +183,7 @@ def _into(  # noqa: PLR0917
                 aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = min(
                     entries[0].finished, aggregation._start_time_unix_nano
                 )
-            positions = add(aggregation, values, _offered(entries, exemplary))
+            positions = add(aggregation, values, _offered(entries, exemplary, flags))
         elif kind is internal()._DropAggregation:
             return
         else:
@@ -180,9 +196,10 @@ def _into(  # noqa: PLR0917
         aggregation._sample_exemplar(made, True)
 
 
-def _offered(entries: Sequence[Entry], exemplary: Callable[[int], Any]) -> Sequence[Any]:
+def _offered(entries: Sequence[Entry], exemplary: Callable[[int], Any], flags: set[int] | None) -> Sequence[Any]:
     """Return for each entry whether it may be an exemplar; nothing where none may."""
-    flags = set(map(_flags_of, entries))
+    if flags is None:
+        flags = set(map(_flags_of, entries))
     wanted = {each for each in flags if exemplary(each)}
     if wanted == flags:
         return range(1, len(entries) + 1)  # all of them, at the price of none

@@ -185,29 +185,26 @@ class Kind:
 
     def pack(self, span: Any, encoder: Encoder) -> bytes:
         """Return the fields of these attributes, in the same order (see `lane.Kind`)."""
-        if span.headers or self.plan.mapped:
+        plan, path, query, peer, port = self.plan, span.path, span.query, span.peer, span.port
+        if span.headers or plan.mapped:
             return encoder.joined(self.attributes(span.sketch))
+        own = plan.packing
         try:
-            return self._packed_quickly(span, encoder)
+            if path.isascii():
+                head, sent = own.path_heads[len(path)], path if isinstance(path, bytes) else path.encode()
+            else:
+                head, sent = b"", own.paths[path]
+            return _join((
+                self._packed or self._pack(encoder),
+                head,
+                sent,
+                own.queries[query] if query else b"",
+                own.clients[span.agent, peer, span.forwarded_for, self._forwarded],
+                own.ports[port] if peer and port is not None else b"",
+                b"" if plan.names is None else own.targets[path],
+            ))  # fmt: skip
         except (TypeError, AttributeError):  # other types than servers give: with care, as for who looks
             return encoder.joined(self.attributes(span.sketch))
-
-    def _packed_quickly(self, span: Any, encoder: Encoder) -> bytes:
-        plan, path, query, peer, port = self.plan, span.path, span.query, span.peer, span.port
-        own = plan.packing
-        if path.isascii():
-            head, sent = own.path_heads[len(path)], path if isinstance(path, bytes) else path.encode()
-        else:
-            head, sent = b"", own.paths[path]
-        return _join((
-            self._packed or self._pack(encoder),
-            head,
-            sent,
-            own.queries[query] if query else b"",
-            own.clients[span.agent, peer, span.forwarded_for, self._forwarded],
-            own.ports[port] if peer and port is not None else b"",
-            b"" if plan.names is None else own.targets[path],
-        ))  # fmt: skip
 
     def _pack(self, encoder: Encoder) -> bytes:
         common = attributes.common(self._addresses, self.method, self._first)

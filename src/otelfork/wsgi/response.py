@@ -21,7 +21,8 @@ _code = {f"{code:03}": code for code in range(1000)}.get
 def end(exchange: Exchange) -> None:
     """End an exchange, and flush if this process was told to go: it may be gone after this request."""
     exchange.end()
-    exits.finish_request()
+    if exits.going:
+        exits.finish_request()
 
 
 @final
@@ -154,7 +155,8 @@ class Blocks:
             except Exception:  # blocks that are no bytes: the server has refused them, or will
                 once("a response could not be counted", "body.settle")
         response.end()
-        exits.finish_request()
+        if exits.going:
+            exits.finish_request()
 
     def __del__(self) -> None:
         # A server that neither iterates nor closes: the request is over all the same.
