@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind
 from otelfork import semconv
 from otelfork.lane.noting import Figures, apart
 from otelfork.request.capturing import capture
-from otelfork.request.facts import Sketch, decoded, text, utf8
+from otelfork.request.facts import Sent, Sketch, decoded, text, utf8
 from otelfork.request.hooks import Hooks, once
 from otelfork.request.kinds import Ending, Kind, Plan, bodiless, ids_of
 from otelfork.request.origin import RECORDED, with_sender
@@ -81,7 +81,8 @@ class Exchange:
     ) -> None:
         self._plan = plan
         self._kind = kind
-        self._path = path = sketch[0]
+        path: Any = sketch[0]
+        self._path: Sent = path
         self.carriers: list[Carrier] = [carrier]
         self.received = self.sent = self._row = 0
         self.route: str | None = None
@@ -105,7 +106,7 @@ class Exchange:
             board = plan.board
             if board is not None:
                 origin = b"\0" + span.trace_bytes if sender is None else sender
-                line = kind.row + (path if isinstance(path, bytes) else path.encode() if path.isascii() else utf8(path))
+                line = kind.row + (path if type(path) is bytes else path.encode() if path.isascii() else utf8(path))
                 self._row = board.begin(origin, span.id_bytes, span.flags, wall, line)
             next(kind.begun)
         if noticed is not None:

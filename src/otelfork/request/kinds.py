@@ -191,7 +191,7 @@ class Kind:
         own = plan.packing
         try:
             if path.isascii():
-                head, sent = own.path_heads[len(path)], path if isinstance(path, bytes) else path.encode()
+                head, sent = own.path_heads[len(path)], path if type(path) is bytes else path.encode()
             else:
                 head, sent = b"", own.paths[path]
             return _join((

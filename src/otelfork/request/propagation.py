@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from binascii import unhexlify
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -145,8 +146,10 @@ def sender(header: str | bytes) -> bytes | None:
     # The form that nearly all have, in a third of the time that a regular expression takes: three dashes where they belong, and
     # nothing else but digits in lower case.
     if len(header) == _PLAIN_LENGTH:
+        sent: Any = header
         try:
-            sent = header.encode() if isinstance(header, str) else header
+            if type(sent) is str:
+                sent = sent.encode()
             digits = sent.replace(b"-", b"")
             raw = unhexlify(digits)
         except ValueError:  # no version has this length and anything but digits
