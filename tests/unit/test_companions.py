@@ -56,7 +56,7 @@ def test_what_a_companion_adds_is_exported_and_the_sdks_fields_are_not_made():
     """The lane goes on alone."""
     span, put = started(Painting())
     span.end()
-    unmade = span.inner.attributes is None
+    unmade = span._inner.attributes is None
     added = {"colour": "red", "number": span.get_span_context().span_id}
     assert (True, [span]) == (unmade, put)
     assert {"url.path": "/", **added} == dict(span.attributes)
@@ -102,7 +102,7 @@ def test_requests_of_one_sample_share_its_figures():
     assert sample is not None
     joined = [sample.of(GET) for _ in range(2)]
     encoder = Encoder()
-    packed = [joined[0].pack(SimpleNamespace(path={"url.path": path}), encoder) for path in ("/a", "/b")]
+    packed = [joined[0].pack(SimpleNamespace(_path={"url.path": path}), encoder) for path in ("/a", "/b")]
     assert (True, True, True) == (
         joined[0] is joined[1],
         "system.cpu.usage" in joined[0].attributes(sketched({})),
@@ -130,7 +130,7 @@ def test_the_figures_of_the_settings_keep_the_lane(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OTELFORK_SYSTEM_ATTRIBUTES", "true")
     with exporting() as exporter:
         span, _ = serve()
-        unmade = isinstance(span, RequestSpan) and span.inner is None
+        unmade = isinstance(span, RequestSpan) and span._inner is None
         forks.flush(5)
     (exported,) = exporter.get_finished_spans()
     assert (True, True) == (unmade, "system.memory.usage" in exported.attributes)

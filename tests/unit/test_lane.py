@@ -40,7 +40,7 @@ class Made:
         return dict(sketch[0])
 
     def pack(self, span: Any, encoder: Encoder) -> bytes:
-        return encoder.joined(span.path)
+        return encoder.joined(span._path)
 
 
 class Ended:

@@ -14,6 +14,8 @@ from tests.unit.test_lane_wiring import exporting
 
 from otelfork import OtelMiddleware, forks
 from otelfork.encoding.encoder import Encoder
+from otelfork.request.facts import utf8
+from otelfork.request.propagation import sender
 from otelfork.testing import capture
 
 
@@ -70,6 +72,32 @@ def test_an_environ_may_say_none(name: str) -> None:
     assert (2, 0, [path, "/a"]) == served(
         [USUAL | {name: None, "PATH_INFO": "/"}, dict(USUAL)], call_wsgi, OtelMiddleware(plain)
     )
+
+
+class Text(str):
+    """Text with more to it, as frameworks have."""
+
+    __slots__ = ()
+
+
+class Raw(bytes):
+    """Bytes with more to them."""
+
+    __slots__ = ()
+
+
+def test_a_sender_may_be_named_in_other_types() -> None:
+    """Bytes, text, and what is either."""
+    header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    raw = header.encode()
+    given = (header, raw, Text(header), Raw(raw), bytearray(raw), Text(header[:-1]))
+    assert [bytes.fromhex(header.replace("-", ""))] * 5 + [None] == [sender(each) for each in given]
+
+
+def test_a_path_for_the_scoreboard_may_be_of_other_types() -> None:
+    """Bytes of whatever kind are themselves, text is UTF-8, and what is not text is replaced."""
+    given: list[Any] = [b"/a", Raw(b"/a"), bytearray(b"/a"), "/a", Text("/a"), "/\xe9", "/\ud800"]
+    assert [b"/a"] * 5 + [b"/\xc3\xa9", b"/?"] == [utf8(each) for each in given]
 
 
 ODD: dict[str, dict[str, Any]] = {

@@ -200,6 +200,8 @@ def _be_lean(generation: Generation, outbox: Outbox) -> None:
         generation.lane = partial(lane.of, put=put, processor=processor, companions=companions)
     generation.folding = folding = Folding(outbox.wake)
     outbox.fold = folding.fold
+    for stream in outbox.streams:
+        stream.relieve = folding.relieve
 
 
 def warm() -> None:

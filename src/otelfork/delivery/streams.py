@@ -84,6 +84,9 @@ class Stream(Generic[_T]):
         self._room = settings.queue_size
         """Records that the queue may hold: fewer than its size when they are heavy."""
         self._batch = settings.batch_size
+        self.relieve: Callable[[], object] = _nothing
+        """Called now and then while records are dropped: who else holds them shall let go, too."""
+        self._unrelieved = 0
         self._signalled = False
         self._scales = Scales(weigh)
         self._budget = budget
@@ -251,6 +254,10 @@ class Stream(Generic[_T]):
         except IndexError:  # the exporter thread has just taken all
             return
         self._complaints.dropped(self.name, "queue_full")
+        self._unrelieved += 1
+        if self._unrelieved >= max(_SHORTEST, self._room // 8):
+            self._unrelieved = 0
+            self.relieve()
 
     def _learn(self, records: Sequence[_T], *, waiting: bool = False) -> None:
         """Let the queue hold as many records as the budget has room for, by the weight of some of these."""
@@ -270,6 +277,10 @@ class Stream(Generic[_T]):
         self._learn(self.queue.copy(), waiting=True)
         while len(self.queue) > self._room:
             self._drop_oldest()
+
+
+def _nothing() -> None:
+    """Relieve nobody."""
 
 
 class Fan(Generic[_T]):

@@ -41,7 +41,7 @@ class OutboxSpanProcessor(SpanProcessor):
 
     def __init__(self, stream: Stream[ReadableSpan] | Fan[ReadableSpan]) -> None:
         self.put = stream.put
-        """For the request lane, which calls it in place of `on_end`."""
+        """For the request lane, which has asked what `on_end` asks: whether the span is sampled, and of this process."""
         self._seal = seal()
         self.muted = False
 

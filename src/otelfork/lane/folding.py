@@ -99,6 +99,10 @@ class Folding:
         if waiting >= MOST:
             self.fold(patience=0)
 
+    def relieve(self) -> None:
+        """Let go of what was noted, as the queue has dropped spans: here, for the exporter thread may wait for an answer."""
+        self.fold(patience=0)
+
     def fold(self, patience: float = _PATIENCE_SECONDS) -> None:
         """Fold what was noted into the instruments; waits so many seconds for another thread that does."""
         # Not for ever: a signal handler may flush while its own thread is in here.

@@ -27,7 +27,6 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
 from otelfork import lane
-from otelfork.seals import seal
 
 Adopt: TypeAlias = "Callable[[Any], bool]"
 """Takes an exporter over, so that it encodes a span of the lane's as it is; tells whether it could."""
@@ -68,12 +67,11 @@ class Stock:
         seen: the tuple of processors that was found to be of the SDK alone (see `lane.sole`).
     """
 
-    __slots__ = ("_adopt", "_at_end", "_ends", "_held", "_looked_at", "_multi", "_seal", "_sizes", "seen")
+    __slots__ = ("_adopt", "_at_end", "_ends", "_held", "_looked_at", "_multi", "_sizes", "seen")
 
     def __init__(self, multi: Any, adopt: Adopt) -> None:
         self._multi = multi
         self._adopt = adopt
-        self._seal = seal()
         self._ends: list[tuple[bool, Callable[[Any], object]]] = []
         self._held: list[dict[str, Any]] = []
         self._sizes: list[int] = []
@@ -97,9 +95,7 @@ class Stock:
         return self._at_end
 
     def put(self, span: Any) -> None:
-        """Give the processors a span that has ended; one that was begun before a fork is for the parent alone to end."""
-        if not self._seal[0]:
-            return
+        """Give the processors a span that has ended in the process that began it."""
         if [len(each) for each in self._held] != self._sizes:  # somebody has put a method of his own on one of them
             self._look_at(self._multi._span_processors)
             if self.seen is None:

@@ -21,7 +21,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk import metrics as sdk
 
 from otelfork.lane.folding import Folding, fits, foldable
-from otelfork.lane.noting import Batch, Entry
+from otelfork.lane.noting import Batch, Entry, apart
 
 FOLD_AT = 512
 """Entries after which a request folds what was noted, in 0.4 ms. A power of two."""
@@ -82,7 +82,7 @@ class _Noting:
         noted = self._noted
         if self._consumer._reader_storages is not noted._readers:
             noted.fold()  # what waits is nothing of a reader that was added after it
-        self._append(entry)
+        self._append(apart(entry))  # it may wait long, and nobody else holds the span by then
         if not self._step() & (FOLD_AT - 1):
             noted.fold(0)
 

@@ -28,7 +28,7 @@ def pack(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
     for span in spans:
         try:
             ending, start, end, sender = span._ending, span._start_time, span._end_time, span.sender
-            if span.inner is not None or ending is None or not start or not end:
+            if span._inner is not None or ending is None or not start or not end:
                 into.append(wire.message(wire.SCOPE_SPANS_SPANS, _touched(span, encoder)))
                 continue
             early, late, remote, local = ending.packed or _pack_ending(ending, encoder)
@@ -84,7 +84,7 @@ def _pack_ending(ending: Ending, encoder: Encoder) -> PackedEnding:
 
 def _touched(span: Any, encoder: Encoder) -> bytes:
     """Return the body of a span that somebody has touched, or that has not ended as spans do."""
-    inner = span.inner or span._touched()
+    inner = span._inner or span._touched()
     if inner.events is not None or inner.links is not None or span._marks():
         return encoder.span(span)
     name, status = span._name, span._status

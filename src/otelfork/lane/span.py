@@ -39,15 +39,14 @@ class RequestSpan(_Base):  # type: ignore[misc]
     Attributes:
         trace_bytes, id_bytes, flags: its ids, big-endian, and the trace's flags.
         sender: the parent as `propagation.sender` has it (version, trace id, span id, flags), or None.
-        path, query, agent, peer, port, forwarded_for, headers: what the request alone was sent. Not in a tuple of their own: it
-            would be one object more that the garbage collector has to look after.
         seconds, received, sent, finished: the request's figures (see `lane.noting.Entry`), set when it has ended.
-        inner: what it needs from the moment on that somebody touches it; None before.
+        _path, _query, _agent, _peer, _port, _forwarded_for, _headers: what the request alone was sent. Not in a tuple of their
+            own: it would be one object more that the garbage collector has to look after.
     """
 
     __slots__ = (
-        "_end_time", "_ending", "_start_time", "_what", "agent", "finished", "flags", "forwarded_for", "headers", "id_bytes",
-        "inner", "path", "peer", "port", "query", "received", "seconds", "sender", "sent", "trace_bytes",
+        "_agent", "_end_time", "_ending", "_forwarded_for", "_headers", "_inner", "_path", "_peer", "_port", "_query",
+        "_start_time", "_what", "finished", "flags", "id_bytes", "received", "seconds", "sender", "sent", "trace_bytes",
     )  # fmt: skip
 
     _kind = SpanKind.SERVER
@@ -55,7 +54,8 @@ class RequestSpan(_Base):  # type: ignore[misc]
     _record_exception = True
     _set_status_on_exception = True
     _record_end_metrics = None
-    inner: Inner | None
+    _inner: Inner | None
+    """What it needs from the moment on that somebody touches it; None before."""
     # Made by few: in the span's dictionary, which is not there before.
     _made_name: str | None = None
     _made_status: trace.Status | None = None
@@ -77,7 +77,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
         parent: SpanContext | None = None,
     ) -> None:
         self._what = what
-        self.path, self.query, self.agent, self.peer, self.port, self.forwarded_for, self.headers = sketch
+        self._path, self._query, self._agent, self._peer, self._port, self._forwarded_for, self._headers = sketch
         self.trace_bytes = trace_id
         self.id_bytes = span_id
         self.sender = sender
@@ -85,14 +85,14 @@ class RequestSpan(_Base):  # type: ignore[misc]
         self._start_time = start_time
         self._end_time: int | None = None
         self._ending: Ending | None = None
-        self.inner = None
+        self._inner = None
         if parent is not None:
             self.__dict__["_made_parent"] = parent
 
     @property
     def sketch(self) -> Any:
         """What the request alone was sent, as it came."""
-        return self.path, self.query, self.agent, self.peer, self.port, self.forwarded_for, self.headers
+        return self._path, self._query, self._agent, self._peer, self._port, self._forwarded_for, self._headers
 
     @property
     def _name(self) -> str:
@@ -138,17 +138,17 @@ class RequestSpan(_Base):  # type: ignore[misc]
     def _touched(self) -> Inner:
         # Atomic: of two threads that touch the span first, one makes what both use.
         made: Inner = self.__dict__.setdefault("_made_inner", Inner())
-        self.inner = made
+        self._inner = made
         return made
 
     @property
     def _lock(self) -> Any:
-        return (self.inner or self._touched()).lock
+        return (self._inner or self._touched()).lock
 
     @property
     def _attributes(self) -> BoundedAttributes:
         """The attributes as the SDK holds them, from the first time that somebody looks at them or adds one."""
-        inner = self.inner or self._touched()
+        inner = self._inner or self._touched()
         made = inner.attributes
         if made is None:
             limits = self._limits
@@ -164,7 +164,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     @property
     def _events(self) -> Any:
-        inner = self.inner or self._touched()
+        inner = self._inner or self._touched()
         made = inner.events
         if made is None:
             made = inner.events = self._new_events()
@@ -173,7 +173,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     @property
     def _links(self) -> Any:
-        inner = self.inner or self._touched()
+        inner = self._inner or self._touched()
         made = inner.links
         if made is None:
             made = inner.links = self._new_links(())
@@ -182,7 +182,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     @property
     def attributes(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.attributes`."""
-        inner = self.inner or self._touched()
+        inner = self._inner or self._touched()
         if inner.attributes is None:
             with inner.lock:
                 return MappingProxyType(self._attributes)
@@ -191,7 +191,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     @property
     def events(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.events`."""
-        inner = self.inner
+        inner = self._inner
         if (inner is None or inner.events is None) and not self._marks():
             return ()
         return tuple(self._events)
@@ -204,25 +204,25 @@ class RequestSpan(_Base):  # type: ignore[misc]
     @property
     def links(self) -> Any:
         """See `opentelemetry.sdk.trace.ReadableSpan.links`."""
-        inner = self.inner
+        inner = self._inner
         return () if inner is None or inner.links is None else tuple(inner.links)
 
     @property
     def dropped_attributes(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_attributes`."""
-        inner = self.inner
+        inner = self._inner
         return 0 if inner is None or inner.attributes is None else inner.attributes.dropped
 
     @property
     def dropped_events(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_events`."""
-        inner = self.inner
+        inner = self._inner
         return 0 if inner is None or inner.events is None else inner.events.dropped
 
     @property
     def dropped_links(self) -> int:
         """See `opentelemetry.sdk.trace.ReadableSpan.dropped_links`."""
-        inner = self.inner
+        inner = self._inner
         return 0 if inner is None or inner.links is None else inner.links.dropped
 
     def close(self, end_time: int, ending: Ending) -> None:
@@ -242,7 +242,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     def end(self, end_time: int | None = None) -> None:
         """See `opentelemetry.sdk.trace.Span.end`."""
-        inner = self.inner or self._touched()
+        inner = self._inner or self._touched()
         with inner.lock:
             ended = self._end_time is not None
             if not ended:
@@ -260,7 +260,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     def weight(self) -> int:
         """Return about how many bytes it takes in memory; 0 where it has to be weighed like any span."""
-        if self.inner is not None or self.headers:  # somebody has touched it, or headers were captured
+        if self._inner is not None or self._headers:  # somebody has touched it, or headers were captured
             return 0
         return _EMPTY + sum([len(part) for part in self.sketch if type(part) in _SENT])
 

@@ -130,13 +130,13 @@ class Lane:
             kind = self._accompany(kind, trace_id, span_id)
         span = _new(self._span)
         span._what = kind
-        span.path, span.query, span.agent, span.peer, span.port, span.forwarded_for, span.headers = sketch
+        span._path, span._query, span._agent, span._peer, span._port, span._forwarded_for, span._headers = sketch
         span.trace_bytes = trace_id
         span.id_bytes = span_id
         span.sender = sender
         span.flags = flags | 1
         span._start_time = start_time
-        span._end_time = span._ending = span.inner = None
+        span._end_time = span._ending = span._inner = None
         return span
 
     def close(self, span: RequestSpan, end_time: int, ending: Ending) -> None:
@@ -148,7 +148,7 @@ class Lane:
             ending: what is known of its request by now.
         """
         if (
-            span.inner is not None
+            span._inner is not None
             or span._end_time is not None
             or (self._multi._span_processors is not self._alone.seen and not self._alone())
         ):
@@ -156,8 +156,8 @@ class Lane:
             return
         span._ending = ending
         span._end_time = end_time
-        if span.inner is not None:  # another thread has touched it in this very moment
-            span.inner.ended(ending.attributes)
+        if span._inner is not None:  # another thread has touched it in this very moment
+            span._inner.ended(ending.attributes)
         put = self._put
         put(span)
 

@@ -17,7 +17,7 @@ class UnsampledSpan(trace.NonRecordingSpan):
 
     __slots__ = ("finished", "flags", "id_bytes", "received", "seconds", "sender", "sent", "trace_bytes")
 
-    inner = None
+    _inner = None
     """Nobody can touch it."""
 
     # Of few: in the span's dictionary.

@@ -106,7 +106,7 @@ class Exchange:
             board = plan.board
             if board is not None:
                 origin = b"\0" + span.trace_bytes if sender is None else sender
-                line = kind.row + (path if type(path) is bytes else path.encode() if path.isascii() else utf8(path))
+                line = kind.row + (path if type(path) is bytes else utf8(path))
                 self._row = board.begin(origin, span.id_bytes, span.flags, wall, line)
             next(kind.begun)
         if noticed is not None:
@@ -223,7 +223,7 @@ class Exchange:
                 span.finished = end
                 note = ending.note
                 # What somebody has added to it may be much, and shall not wait with its figures.
-                note(span if span.inner is None else apart(span))
+                note(span if span._inner is None else apart(span))  # noqa: SLF001 - of the lane
                 if ending.measure is not None:
                     self._measure(ending, elapsed, end)
                 if span.flags & _SAMPLED:

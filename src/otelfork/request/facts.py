@@ -74,8 +74,8 @@ def read(sketch: Sketch) -> Told:
 
 def utf8(path: Sent) -> bytes:
     """Return a path for the scoreboard."""
-    if isinstance(path, bytes):
-        return path
+    if not isinstance(path, str):
+        return bytes(path)  # a careless server's bytearray, too
     try:
         return path.encode()
     except UnicodeEncodeError:  # a lone surrogate

@@ -1,8 +1,9 @@
 """What many requests have in common, made once: their names, addresses, metric attributes, and what ends they come to.
 
-A request keeps what it alone was sent, a `Sketch`; attributes are made of it when somebody looks, and bytes when it
+A span keeps what its request alone was sent, a `Sketch`; attributes are made of it when somebody looks, and bytes when it
 is exported, on the exporter's thread. Nothing here is the request's own, and no client can make it grow without bound.
 """
+# ruff: noqa: SLF001 - of the lane's spans: they hold what was sent
 
 from __future__ import annotations
 
@@ -185,8 +186,8 @@ class Kind:
 
     def pack(self, span: Any, encoder: Encoder) -> bytes:
         """Return the fields of these attributes, in the same order (see `lane.Kind`)."""
-        plan, path, query, peer, port = self.plan, span.path, span.query, span.peer, span.port
-        if span.headers or plan.mapped:
+        plan, path, query, peer, port = self.plan, span._path, span._query, span._peer, span._port
+        if span._headers or plan.mapped:
             return encoder.joined(self.attributes(span.sketch))
         own = plan.packing
         try:
@@ -199,7 +200,7 @@ class Kind:
                 head,
                 sent,
                 own.queries[query] if query else b"",
-                own.clients[span.agent, peer, span.forwarded_for, self._forwarded],
+                own.clients[span._agent, peer, span._forwarded_for, self._forwarded],
                 own.ports[port] if peer and port is not None else b"",
                 b"" if plan.names is None else own.targets[path],
             ))  # fmt: skip

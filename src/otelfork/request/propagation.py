@@ -143,12 +143,12 @@ class TraceContextPropagator(TraceContextTextMapPropagator):
 
 def sender(header: str | bytes) -> bytes | None:
     """Return the sender of a `traceparent` as 26 bytes: version, trace id, span id, flags; None where it is malformed."""
-    # The form that nearly all have, in a third of the time that a regular expression takes: three dashes where they belong, and
-    # nothing else but digits in lower case.
+    # The form that nearly all have, in less than half of the time that a regular expression takes: three dashes where they belong,
+    # and nothing else but digits in lower case.
     if len(header) == _PLAIN_LENGTH:
         sent: Any = header
         try:
-            if type(sent) is str:
+            if type(sent) is not bytes and isinstance(sent, str):  # the quick question first
                 sent = sent.encode()
             digits = sent.replace(b"-", b"")
             raw = unhexlify(digits)
