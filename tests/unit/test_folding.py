@@ -16,11 +16,11 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.metrics.view import DropAggregation, ExponentialBucketHistogramAggregation, View
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from tests.fresh import run
-from tests.unit.recording import ACTIVE, DURATION, REQUEST_SIZE, RESPONSE_SIZE, call_wsgi, plain
+from tests.unit.recording import ACTIVE, DURATION, REQUEST_SIZE, RESPONSE_SIZE, call_wsgi, environ, plain
 
 from otelfork import OtelMiddleware
 from otelfork.lane.folding import Folding, fold
-from otelfork.lane.noting import MOST, WAKE_AT, Active, Entry, Figures
+from otelfork.lane.noting import MOST, OFTEN, Active, Entry, Figures
 from otelfork.testing import capture
 
 RUNNING = {"name": "active", "unit": "{request}", "description": ""}
@@ -168,13 +168,37 @@ def test_nothing_is_lost_or_doubled_between_threads() -> None:
 
 @pytest.mark.private_names
 def test_what_waits_is_bounded() -> None:
-    """At a thousand entries the exporter thread is woken; at the bound they are folded even if it does not come."""
+    """After a thousand requests the exporter thread is woken; at the bound of all sets together they are folded where one ends."""
     woken: list[int] = []
-    folding, _ = joined(lambda: woken.append(1))
-    batch = folding.batch("a", {})
-    for _ in range(MOST + 1):
-        batch.add(entry())
-    assert (MOST // WAKE_AT, MOST, 1) == (len(woken), MOST, len(batch.entries))
+    folding, reader = joined(lambda: woken.append(1))
+    batches = [folding.batch(number, {"a": number}) for number in range(4)]
+    waiting = []
+    for number in range(1, MOST + 1):
+        batches[number % 4].add(entry())
+        if not number % OFTEN:
+            folding.hurry()
+            waiting.append(sum(len(batch.entries) for batch in batches))
+    assert (MOST // OFTEN, [OFTEN, 2 * OFTEN, 3 * OFTEN, 0]) == (len(woken), waiting)
+    assert MOST == counts(reader)["duration"]
+
+
+@pytest.mark.private_names
+def test_requests_look_after_what_they_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every so often, counted over all statuses, whichever way they end."""
+    hurried: list[int] = []
+    monkeypatch.setattr(Folding, "hurry", lambda self: hurried.append(served))
+
+    def app(given: Any, start_response: Any) -> list[bytes]:
+        if served % 2:
+            trace.get_current_span().record_exception(ValueError("no such item"))
+        start_response("200 OK" if served % 3 else "404 Not Found", [])
+        return [b"x"]
+
+    with capture():
+        wrapped = OtelMiddleware(app)
+        for served in range(1, 2 * OFTEN + 1):
+            call_wsgi(wrapped, environ(HTTP_BAGGAGE="a=1") if served % 5 else environ())
+    assert [OFTEN, 2 * OFTEN] == hurried
 
 
 def test_running_requests_are_never_negative() -> None:

@@ -85,18 +85,18 @@ class Folding:
 
     def batch(self, key: object, attributes: Mapping[str, Any]) -> Batch:
         """Return where requests with these attributes are noted. The number of keys is for the caller to bound."""
-        return self._batches.setdefault(key, Batch(attributes, self.hurry))
+        return self._batches.setdefault(key, Batch(attributes))
 
     def active(self, key: object, attributes: Mapping[str, Any]) -> Active:
         """Return where running requests with these attributes are counted."""
         return self._actives.setdefault(key, Active(attributes))
 
-    def hurry(self, waiting: int) -> None:
-        """Have the batches folded, as one of them has so many entries."""
+    def hurry(self) -> None:
+        """Have the batches folded, as `OFTEN` requests have ended; here, where the exporter thread did not come for long."""
         if os.getpid() != self._pid:
             return  # a child inside a request of its parent: what it notes here nobody reads
         self._wake()
-        if waiting >= MOST:
+        if sum([len(batch.entries) for batch in list(self._batches.values())]) >= MOST:
             self.fold(patience=0)
 
     def relieve(self) -> None:

@@ -52,11 +52,10 @@ class Figures:
         self.flags = flags
 
 
-WAKE_AT = 1024
-"""Entries of one attribute set that wake the exporter thread. A power of two."""
-_MASK = WAKE_AT - 1
-MOST = 4 * WAKE_AT
-"""Entries of one attribute set that are not waited with, whatever the exporter thread does: folding them takes 1 ms."""
+OFTEN = 1024
+"""Requests after which whoever ends one looks after what was noted (see `Folding.hurry`). A power of two."""
+MOST = 4 * OFTEN
+"""Entries that are not waited with, whatever the exporter thread does: folding them takes 1 ms."""
 
 
 def apart(span: Entry) -> Figures:
@@ -72,27 +71,16 @@ class Batch:
 
     __slots__ = ("add", "attributes", "entries")
 
-    def __init__(self, attributes: Mapping[str, Any], hurry: Callable[[int], None]) -> None:
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
         self.attributes = dict(attributes)
         self.entries: deque[Entry] = deque()
-        self.add = _adding(self.entries, hurry)
+        self.add: Callable[[Entry], object] = self.entries.append
         """Note a request. Takes no lock."""
 
     def taken(self) -> list[Entry]:
         """Take out what was noted. For one thread at a time."""
         entries = self.entries
         return [entries.popleft() for _ in range(len(entries))]
-
-
-def _adding(entries: deque[Entry], hurry: Callable[[int], None]) -> Callable[[Entry], None]:
-    append = entries.append
-
-    def add(entry: Entry) -> None:
-        append(entry)
-        if not len(entries) & _MASK:
-            hurry(len(entries))
-
-    return add
 
 
 @final
@@ -103,7 +91,8 @@ class Active:
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
         self.attributes = dict(attributes)
-        self.begun, self.ended = itertools.count(), itertools.count()
+        # From 1: the first request of all has nothing to look after.
+        self.begun, self.ended = itertools.count(1), itertools.count(1)
 
     def running(self) -> int:
         """Return the number. For one thread at a time (a consumer's lock): reading is one more step of both counts."""

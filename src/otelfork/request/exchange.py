@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
 from otelfork import semconv
-from otelfork.lane.noting import Figures, apart
+from otelfork.lane.noting import OFTEN, Figures, apart
 from otelfork.request.capturing import capture
 from otelfork.request.facts import Sent, Sketch, decoded, text, utf8
 from otelfork.request.hooks import Hooks, once
@@ -211,7 +211,8 @@ class Exchange:
                 plan, kind, span, route, status = self._plan, self._kind, self.span, self.route, self.status
                 if self._row:
                     plan.board.end(self._row)
-                next(kind.ended)
+                if not next(kind.ended) % OFTEN:
+                    plan.hurry()
                 if route is None:
                     route = self._find_out_route(status)
                 ending = kind.endings.get(status if route is None else (status, route)) or kind.ending(
@@ -248,8 +249,8 @@ class Exchange:
                 plan.board.end(self._row)
             if kind.ended is None:
                 plan.instruments.count(kind.running, -1, self.context)
-            else:
-                next(kind.ended)
+            elif not next(kind.ended) % OFTEN:
+                plan.hurry()
             if self.route is None:
                 self._find_out_route(self.status)
             ending = kind.ending(self.status, rest.error_type, self.route)

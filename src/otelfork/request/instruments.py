@@ -70,6 +70,9 @@ class Folding(Running, Protocol):
     def along(self, fold: Callable[[], None]) -> bool:
         """Call this too whenever figures are folded; False where no collection would wait for it."""
 
+    def hurry(self) -> None:
+        """Have what was noted folded, as `lane.noting.OFTEN` requests have ended."""
+
 
 @final
 class Instruments:

@@ -225,6 +225,7 @@ class Plan:
         kinds: the kinds that were seen, by what the edge makes a key of.
         exclusion: what is not recorded; None for nothing.
         hooks: what the user wants to be called with.
+        hurry: see `instruments.Folding`.
         seal, turn: it stands as long as `seal[1]` is `turn` (see `forks.standing`).
         answers: whether anything is added to responses.
         plain_responses: whether nothing is, no header of theirs is recorded and no hook waits for them.
@@ -238,8 +239,8 @@ class Plan:
     """
 
     __slots__ = (
-        "answers", "board", "endings", "exclusion", "find_route", "hooks", "instruments", "kinds", "lane", "mapped", "names",
-        "packing", "plain_responses", "propagator", "quick", "seal", "settings", "simple", "telling", "trusts_all", "turn",
+        "answers", "board", "endings", "exclusion", "find_route", "hooks", "hurry", "instruments", "kinds", "lane", "mapped",
+        "names", "packing", "plain_responses", "propagator", "quick", "seal", "settings", "simple", "telling", "trusts_all", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -261,6 +262,7 @@ class Plan:
         self.trusts_all = settings.trust is None
         self.exclusion = None if settings.excluded is None else Exclusion(settings.excluded)
         self.hooks = hooks
+        self.hurry = _nothing if instruments.folding is None else instruments.folding.hurry
         self.seal: Any = (1, 1)
         self.turn = 1
         self.kinds: dict[Any, Kind] = {}
@@ -281,6 +283,10 @@ class Plan:
         mapped = attributes.finished(dict(found), self.settings)
         # The names before 1.21 are among ours, and say the target with its query.
         return dict(mapped) if self.names is None or self.mapped else self.names.named(mapped)
+
+
+def _nothing() -> None:
+    """Fold nothing: nothing is noted."""
 
 
 def bodiless(status: int | None) -> bool:

@@ -122,7 +122,7 @@ class Figures:
     def _sink(self, attributes: dict[str, str | int | bool]) -> Sink:
         if self._real is None:
             return lambda noted, context: self._record(noted.seconds, attributes, context)
-        batch = Batch(attributes, self.folding.hurry)
+        batch = Batch(attributes)
         self._batches.append(batch)
         add = batch.add
         return lambda noted, _: add(noted)
