@@ -31,7 +31,7 @@ from otelfork.wsgi.environ import (
     sketch,
     watch_input,
 )
-from otelfork.wsgi.response import Response, StartResponse, blocks, end
+from otelfork.wsgi.response import Blocks, Response, StartResponse, end
 
 WSGIApplication: TypeAlias = "Callable[[Environ, StartResponse], Iterable[bytes]]"
 _new: Any = object.__new__
@@ -73,7 +73,9 @@ class WSGIMiddleware(Middleware):
             detach(token)
         kind = type(result)
         if kind is list or kind is tuple:
-            return blocks(result, response)
+            whole: Blocks = _new(Blocks)  # see there
+            whole.blocks, whole.response, whole.iterators = result, response, None
+            return whole
         body: Iterable[bytes] = wrap(result, response, environ.get("wsgi.file_wrapper"), edge.ways)
         return body
 

@@ -14,7 +14,6 @@ from otelfork.request.rest import DISCONNECT
 from otelfork.request.routes import DJANGO, FLEETING
 
 StartResponse: TypeAlias = "Callable[..., Callable[[bytes], object]]"
-_new: Any = object.__new__
 _code = {f"{code:03}": code for code in range(1000)}.get
 
 
@@ -118,32 +117,38 @@ class Response(Exchange):
 class Blocks:
     """A list or tuple of blocks: no code of the application runs between them, so the server iterates over the real one.
 
-    An object beside the response, which the environ holds: a server that neither iterates nor closes lets go of this one.
+    An object beside the response, which the environ holds: a server that neither iterates nor closes lets go of this one. It has
+    no constructor: a call of the class would cost more than all that is done here.
+
+    Attributes:
+        blocks: what the application gave.
+        response: the request's.
+        iterators: None to begin with; the iterators that the server has asked for, as one.
     """
 
-    __slots__ = ("_blocks", "_iterators", "_response")
+    __slots__ = ("blocks", "iterators", "response")
 
-    _blocks: Any
-    _response: Response
-    _iterators: Any
+    blocks: Any
+    response: Response
+    iterators: Any
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        return len(self.blocks)
 
     def __iter__(self) -> Iterator[bytes]:
         # Servers may ask more than once (gevent adds up the lengths first), so each gets an iterator of its own.
-        iterator: Iterator[bytes] = iter(self._blocks)
-        self._iterators = iterator if self._iterators is None else _Iterators(iterator, self._iterators)
+        iterator: Iterator[bytes] = iter(self.blocks)
+        self.iterators = iterator if self.iterators is None else _Iterators(iterator, self.iterators)
         return iterator
 
     def close(self) -> None:
         """End the exchange. A second call does nothing."""
-        response = self._response
+        response = self.response
         if response.ended:
             return
         if response.finished_at is None:
             response.finished_at = perf_counter_ns()
-            blocks, iterators = self._blocks, self._iterators
+            blocks, iterators = self.blocks, self.iterators
             try:
                 left = len(blocks) if iterators is None else iterators.__length_hint__()
                 sent = response.sent
@@ -160,7 +165,7 @@ class Blocks:
 
     def __del__(self) -> None:
         # A server that neither iterates nor closes: the request is over all the same.
-        if not self._response.ended:
+        if not self.response.ended:
             try:
                 self.close()
             except Exception:
@@ -178,12 +183,3 @@ class _Iterators:
     def __length_hint__(self) -> int:
         """Return how many blocks the one that is farthest has left."""
         return int(min(each.__length_hint__() for each in self._all))
-
-
-def blocks(result: Any, response: Response) -> Blocks:
-    """Return what the server gets for a list or tuple of blocks."""
-    made: Blocks = _new(Blocks)  # a call of the class costs more than the rest
-    made._blocks = result  # noqa: SLF001 - of this module
-    made._response = response  # noqa: SLF001
-    made._iterators = None  # noqa: SLF001
-    return made
