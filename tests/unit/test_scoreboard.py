@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from otelfork.run import claiming
 from otelfork.run.boardfile import Orphan
 from otelfork.run.deadruns import dead_runs, has_orphans
 from otelfork.run.scoreboard import Scoreboard
@@ -67,6 +68,51 @@ def test_orphans_are_found_until_they_are_settled(tmp_path: Path) -> None:
     before = [board.orphans(), board.orphans()]
     board.settled(before[0])
     assert [1, 1, 0] == [len(before[0]), len(before[1]), len(board.orphans())]
+
+
+def test_of_two_that_find_an_orphan_one_sends_it(tmp_path: Path) -> None:
+    """The leading process and the slot's next owner: whoever comes first; the other one where that takes too long, or has died."""
+    leader = Scoreboard(tmp_path / "run", RUN)
+    killed(tmp_path / "run", lambda own: begin(own) and None)
+    found = leader.orphans()
+    first = len(leader.claim(found)), len(leader.claim(found))  # a second try is its own
+    told: list[tuple[int, int]] = []
+
+    def succeed(late: float) -> int:
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            successor = Scoreboard(tmp_path / "run", RUN)
+            orphans = successor.orphans()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(claiming.time, "time", lambda now=time.time: now() + late)
+                os.write(write, bytes((len(orphans), len(successor.claim(orphans)))))
+            os._exit(0)
+        os.waitpid(pid, 0)
+        told.append((os.read(read, 1)[0], os.read(read, 1)[0]))
+        os.close(read)
+        os.close(write)
+        return pid
+
+    succeed(0)
+    succeed(claiming.CLAIM_SECONDS + 1)
+    leader.settled(found)
+    assert ((1, 1), [(1, 0), (1, 1)], []) == (first, told, leader.claim(found))
+
+
+def test_rows_that_another_process_has_cleared_are_free_again(tmp_path: Path) -> None:
+    """What the leading process sends of a successor's slot is lost to nobody."""
+    leader = Scoreboard(tmp_path / "run", RUN, rows=15)
+    killed(tmp_path / "run", lambda own: [begin(own, span=number) for number in range(1, 16)] and None)
+    found = leader.claim(leader.orphans())
+    pid = os.fork()
+    if pid == 0:
+        successor = Scoreboard(tmp_path / "run", RUN)
+        before = begin(successor)
+        leader.settled(found)
+        again = successor.orphans(), {begin(successor, span=number) for number in range(20, 35)}
+        os._exit((before, again) != (-1, ([], set(range(1, 16)))))
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_ended_request_leaves_nothing(tmp_path: Path) -> None:
@@ -252,7 +298,7 @@ def test_long_path_is_cut_and_odd_bytes_survive(tmp_path: Path) -> None:
     board = Scoreboard(tmp_path / "run", RUN)
     killed(tmp_path / "run", lambda own: begin(own, "GET /" + "é" * 400) and None)
     (orphan,) = board.orphans()
-    assert ("GET", True, True) == (orphan.method, orphan.path.startswith("/éé"), len(orphan.path) < 184)
+    assert ("GET", True, True) == (orphan.method, orphan.path.startswith("/éé"), len(orphan.path) < 176)
 
 
 def test_rows_of_a_marked_process_stay_until_they_are_released(tmp_path: Path) -> None:

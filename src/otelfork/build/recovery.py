@@ -2,6 +2,7 @@
 spans with their own ids.
 
 Sending is at least once: a row is cleared when its span was delivered, and a repeat carries the same trace and span id.
+Two that find the same row, the leading process and the next owner of its slot, agree on who sends it (`Scoreboard.claim`).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Recovery:
         board = self._board
         self._due = now + _SWEEP_SECONDS
         board.beat()
-        orphans = board.orphans()
+        orphans = board.claim(board.orphans())
         if orphans:
             if not self._send(orphans):
                 self._due = now + _RETRY_SECONDS

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAGIC = b"otelfrk3"
+MAGIC = b"otelfrk4"
 """Changes with the layout. It is part of a run's key, so that two layouts never meet in one file."""
 PAGE = 4096
 ROW = 256
@@ -21,10 +21,11 @@ TALLY = 1024  # offset in the header page
 SLOT = struct.Struct("<IIQQQQ16sIIIIQ16sI")
 """State, pid, start time (ticks), pid namespace, begun (ns), heartbeat (ns), how it ended, generation, flags, limit (seconds),
 requests beyond the rows at this moment, and ever, server, pid of the master that will say how the owner ended."""
-REQUEST = struct.Struct("<BIQx16s8sx8sQ16s184sB")
-"""Flags, pid, heartbeat (set by the finder), trace, parent, span, start, how it ended (set by the finder), "METHOD path", state.
+REQUEST = struct.Struct("<BIQx16s8sx8sQ16s176sIIB")
+"""Flags, pid, heartbeat (set by the finder), trace, parent, span, start, how it ended (set by the finder), "METHOD path", who sends
+it in its stead (pid; 0 for nobody) and since when (seconds since the epoch), state.
 The state comes last: a row whose writer was killed half-way is a free row."""
-BEGUN_REQUEST = struct.Struct("<BIQ26s8sQ16s184sB")
+BEGUN_REQUEST = struct.Struct("<BIQ26s8sQ16s176s8xB")
 """The same for who writes it: trace and parent are one field as they came (version, trace, parent, flags; see
 `request.propagation.sender`), of a root span without what follows the trace."""
 U32 = struct.Struct("<I")
@@ -40,7 +41,10 @@ SERVER = 80
 SUPERVISOR = 96
 END_BYTES = SERVER_BYTES = 16
 ROW_HEARTBEAT = 5
-ROW_END = REQUEST.size - 1 - 184 - 16
+CLAIM = struct.Struct("<II")
+"""Who sends a row, and since when."""
+ROW_CLAIM = REQUEST.size - 1 - CLAIM.size
+ROW_END = ROW_CLAIM - 176 - 16
 
 FREE, RUNNING, ORPHANED = 0, 1, 2
 WORKING, LOST = 3, 4
@@ -150,7 +154,7 @@ def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> 
     """Return what a slot's dead owner, or one before it, left: the requests that it was busy with, and itself."""
     owner = Owner.read(content)
     for row in range(1, len(content) // ROW):
-        flags, pid, beat, trace, parent, span, start, end, raw, state = REQUEST.unpack_from(content, row * ROW)
+        flags, pid, beat, trace, parent, span, start, end, raw, *_, state = REQUEST.unpack_from(content, row * ROW)
         if state in _LEFT or (state in _OWN and not owner_lives):
             method, _, path = text(raw).partition(" ")
             yield Orphan(

@@ -46,6 +46,7 @@ from otelfork.run.boardfile import (
     orphans_of,
 )
 from otelfork.run.census import Census, take
+from otelfork.run.claiming import claimed
 from otelfork.run.locks import TRIES, SlotLocks
 from otelfork.run.store import NoScoreboard, Store, make_directory
 from otelfork.run.tally import Tally
@@ -69,7 +70,7 @@ class Scoreboard:
     """
 
     __slots__ = (
-        "_beyond", "_condemned", "_free", "_kept", "_locks", "_map", "_slots", "_store", "_worker", "directory",
+        "_beyond", "_condemned", "_free", "_kept", "_left", "_locks", "_map", "_slots", "_store", "_worker", "directory",
         "generation", "missed", "pid", "run", "service", "slot", "tally",
     )  # fmt: skip
 
@@ -99,7 +100,10 @@ class Scoreboard:
             """How many processes have had this slot, this one included."""
         except OSError as error:
             raise NoScoreboard(f"{directory}: {error.strerror or error}") from error
-        self._free = deque(row for row in range(self._store.rows, 0, -1) if self._map[row * ROW + STATE] == FREE)
+        self._free: deque[int] = deque()
+        self._left = set(range(1, self._store.rows + 1))
+        """Rows with what a predecessor left, until somebody has sent it."""
+        self._free_left()
 
     @property
     def bits(self) -> bytes:
@@ -217,6 +221,7 @@ class Scoreboard:
 
     def orphans(self) -> list[Orphan]:
         """Return what killed processes left: in this slot, and, if this process leads, in slots whose owner is dead."""
+        self._free_left()
         found = list(orphans_of(self.slot, bytes(self._map), self.bits, owner_lives=True))
         if not self.leads():
             return found
@@ -240,6 +245,13 @@ class Scoreboard:
             self._store.write(self._store.offset(slot), bytes([FREE]))
         return left
 
+    def claim(self, orphans: Sequence[Orphan]) -> list[Orphan]:
+        """Return those of the orphans that are this process's to send, and note that: a slot's new owner finds the same ones."""
+        if not orphans:
+            return []
+        with self._locks.whole():
+            return claimed(orphans, self._store, self.pid)
+
     def settled(self, orphans: Iterable[Orphan]) -> None:
         """Clear the rows of orphans that were delivered; until then they are found again."""
         for orphan in orphans:
@@ -248,8 +260,13 @@ class Scoreboard:
             if int.from_bytes(span, "big") != orphan.span_id:
                 continue  # somebody else has cleared it meanwhile, and it is in use again
             self._store.write(offset + STATE, bytes([FREE]))
-            if orphan.slot == self.slot and orphan.row <= self._store.rows:
-                self._free.append(orphan.row)
+        self._free_left()
+
+    def _free_left(self) -> None:
+        """Use the rows again whose orphans were sent, by this process or by another."""
+        cleared = sorted((row for row in self._left if self._map[row * ROW + STATE] == FREE), reverse=True)
+        self._left.difference_update(cleared)
+        self._free.extend(cleared)
 
     def leave(self) -> None:
         """Give the slot back at a clean exit."""
