@@ -190,7 +190,7 @@ def _exchange(edge: ASGIEdge, plan: Plan, scope: Scope, current: object) -> Http
     # Not by a call of the class: that costs as much as half of what is in there.
     messages: HttpMessages = _new(HttpMessages)
     # A copy: what a middleware adds to a scope must not be seen by the server (ASGI 3, "Middleware").
-    inner: Scope = scope.copy() if type(scope) is dict else {**scope}
+    inner: Scope = dict(scope)
     inner[_FASTAPI], inner[_STARLETTE], inner[MARK] = None, True, messages
     header = headers.get(b"traceparent")
     messages.__init__(plan, kind, sent, inner, None if header is None else sender(header), None)

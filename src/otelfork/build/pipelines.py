@@ -200,8 +200,9 @@ def _be_lean(generation: Generation, outbox: Outbox) -> None:
         generation.lane = partial(lane.of, put=put, processor=processor, companions=companions)
     generation.folding = folding = Folding(outbox.wake)
     outbox.fold = folding.fold
-    for stream in outbox.streams:
-        stream.relieve = folding.relieve
+    for stream in _span_streams(outbox):
+        # At once and not by the exporter thread, which may wait for an answer.
+        stream.relieve = partial(folding.fold, patience=0)
 
 
 def warm() -> None:
@@ -235,10 +236,14 @@ def _look_after_the_dead(generation: Generation, board: Scoreboard, resource: La
     outbox = generation.outbox
     if outbox is None:
         return
-    deliver = Fan([stream for stream in outbox.streams if stream.name == "spans"]).deliver
+    deliver = Fan(_span_streams(outbox)).deliver
     meter = generation.meter_provider.get_meter(SCOPE)
     generation.board = board
     outbox.chores = Recovery(board, resource.detected, deliver, meter).tick
+
+
+def _span_streams(outbox: Outbox) -> list[Stream[Any]]:
+    return [stream for stream in outbox.streams if stream.name == "spans"]
 
 
 def _queue(

@@ -129,7 +129,7 @@ def cause() -> str | None:
 
 
 def finish_request() -> None:
-    """Flush at the end of a request while draining: nobody will run our exit code after the last one."""
+    """Flush at the end of a request while draining, if `going`: nobody will run our exit code after the last one."""
     leaving = _here()
     if leaving.draining:
         if leaving.cause is None:

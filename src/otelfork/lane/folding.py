@@ -99,10 +99,6 @@ class Folding:
         if sum([len(batch.entries) for batch in list(self._batches.values())]) >= MOST:
             self.fold(patience=0)
 
-    def relieve(self) -> None:
-        """Let go of what was noted, as the queue has dropped spans: here, for the exporter thread may wait for an answer."""
-        self.fold(patience=0)
-
     def fold(self, patience: float = _PATIENCE_SECONDS) -> None:
         """Fold what was noted into the instruments; waits so many seconds for another thread that does."""
         # Not for ever: a signal handler may flush while its own thread is in here.
@@ -158,6 +154,8 @@ def fold(  # noqa: PLR0917
     """
     if not values or not instrument._is_enabled():
         return
+    if flags is None:
+        flags = set(map(_flags_of, entries))
     consumer = instrument._measurement_consumer
     exemplary = _EXEMPLARY[type(consumer._sdk_config.exemplar_filter)]
     for storage in (consumer._reader_storages if readers is None else readers).values():
@@ -172,7 +170,7 @@ def _into(  # noqa: PLR0917
     values: Sequence[float],
     entries: Sequence[Entry],
     exemplary: Callable[[int], Any],
-    flags: set[int] | None,
+    flags: set[int],
 ) -> None:
     wanted = match._view._attribute_keys
     kept = {name: value for name, value in attributes.items() if wanted is None or name in wanted}
@@ -200,10 +198,8 @@ def _into(  # noqa: PLR0917
         aggregation._sample_exemplar(made, True)
 
 
-def _offered(entries: Sequence[Entry], exemplary: Callable[[int], Any], flags: set[int] | None) -> Sequence[Any]:
+def _offered(entries: Sequence[Entry], exemplary: Callable[[int], Any], flags: set[int]) -> Sequence[Any]:
     """Return for each entry whether it may be an exemplar; nothing where none may."""
-    if flags is None:
-        flags = set(map(_flags_of, entries))
     wanted = {each for each in flags if exemplary(each)}
     if wanted == flags:
         return range(1, len(entries) + 1)  # all of them, at the price of none

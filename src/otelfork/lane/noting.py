@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 
@@ -13,7 +14,7 @@ class Entry(Protocol):
 
     Nearly always the span: what a request leaves behind is then one object, and the garbage collector, which comes after so
     many new ones, hardly ever comes at all. A span may hold much. So it is noted only where entries are folded about as often as
-    spans are sent, and folded sooner where the queue drops spans (see `Folding.relieve`).
+    spans are sent, and folded sooner where the queue drops spans (see `delivery.streams.Stream.relieve`).
     """
 
     seconds: float
@@ -28,28 +29,17 @@ class Entry(Protocol):
 
 
 @final
+@dataclass(slots=True, eq=False)
 class Figures:
     """The figures of a request alone, where its span is another's, or has become more than its figures (see `Entry`)."""
 
-    __slots__ = ("finished", "flags", "id_bytes", "received", "seconds", "sent", "trace_bytes")
-
-    def __init__(  # noqa: PLR0917 - in the order of `Entry`
-        self,
-        seconds: float,
-        received: int | None,
-        sent: int | None,
-        finished: int,
-        trace_bytes: bytes,
-        id_bytes: bytes,
-        flags: int,
-    ) -> None:
-        self.seconds = seconds
-        self.received = received
-        self.sent = sent
-        self.finished = finished
-        self.trace_bytes = trace_bytes
-        self.id_bytes = id_bytes
-        self.flags = flags
+    seconds: float
+    received: int | None
+    sent: int | None
+    finished: int
+    trace_bytes: bytes
+    id_bytes: bytes
+    flags: int
 
 
 OFTEN = 1024

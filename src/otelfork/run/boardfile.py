@@ -21,11 +21,13 @@ TALLY = 1024  # offset in the header page
 SLOT = struct.Struct("<IIQQQQ16sIIIIQ16sI")
 """State, pid, start time (ticks), pid namespace, begun (ns), heartbeat (ns), how it ended, generation, flags, limit (seconds),
 requests beyond the rows at this moment, and ever, server, pid of the master that will say how the owner ended."""
-REQUEST = struct.Struct("<BIQx16s8sx8sQ16s176sIIB")
+TEXT_BYTES = 176
+END_BYTES = SERVER_BYTES = 16
+REQUEST = struct.Struct(f"<BIQx16s8sx8sQ{END_BYTES}s{TEXT_BYTES}sIIB")
 """Flags, pid, heartbeat (set by the finder), trace, parent, span, start, how it ended (set by the finder), "METHOD path", who sends
 it in its stead (pid; 0 for nobody) and since when (seconds since the epoch), state.
 The state comes last: a row whose writer was killed half-way is a free row."""
-BEGUN_REQUEST = struct.Struct("<BIQ26s8sQ16s176s8xB")
+BEGUN_REQUEST = struct.Struct(f"<BIQ26s8sQ{END_BYTES}s{TEXT_BYTES}s8xB")
 """The same for who writes it: trace and parent are one field as they came (version, trace, parent, flags; see
 `request.propagation.sender`), of a root span without what follows the trace."""
 U32 = struct.Struct("<I")
@@ -39,12 +41,11 @@ BEYOND = 68
 MISSED = 72
 SERVER = 80
 SUPERVISOR = 96
-END_BYTES = SERVER_BYTES = 16
 ROW_HEARTBEAT = 5
 CLAIM = struct.Struct("<II")
 """Who sends a row, and since when."""
 ROW_CLAIM = REQUEST.size - 1 - CLAIM.size
-ROW_END = ROW_CLAIM - 176 - 16
+ROW_END = ROW_CLAIM - TEXT_BYTES - END_BYTES
 
 FREE, RUNNING, ORPHANED = 0, 1, 2
 WORKING, LOST = 3, 4

@@ -28,7 +28,6 @@ from otelfork.run.boardfile import (
     HEARTBEAT,
     LIMIT,
     MISSED,
-    REQUEST,
     ROW,
     RUNNING,
     SERVER,
@@ -46,7 +45,7 @@ from otelfork.run.boardfile import (
     orphans_of,
 )
 from otelfork.run.census import Census, take
-from otelfork.run.claiming import claimed
+from otelfork.run.claiming import claimed, clear
 from otelfork.run.locks import TRIES, SlotLocks
 from otelfork.run.store import NoScoreboard, Store, make_directory
 from otelfork.run.tally import Tally
@@ -254,12 +253,7 @@ class Scoreboard:
 
     def settled(self, orphans: Iterable[Orphan]) -> None:
         """Clear the rows of orphans that were delivered; until then they are found again."""
-        for orphan in orphans:
-            offset = self._store.offset(orphan.slot) + orphan.row * ROW
-            span = REQUEST.unpack(self._store.read(offset, REQUEST.size))[5]
-            if int.from_bytes(span, "big") != orphan.span_id:
-                continue  # somebody else has cleared it meanwhile, and it is in use again
-            self._store.write(offset + STATE, bytes([FREE]))
+        clear(orphans, self._store)
         self._free_left()
 
     def _free_left(self) -> None:

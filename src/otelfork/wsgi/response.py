@@ -159,9 +159,7 @@ class Blocks:
                     response.stopped()
             except Exception:  # blocks that are no bytes: the server has refused them, or will
                 once("a response could not be counted", "body.settle")
-        response.end()
-        if exits.going:
-            exits.finish_request()
+        end(response)
 
     def __del__(self) -> None:
         # A server that neither iterates nor closes: the request is over all the same.
