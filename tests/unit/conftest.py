@@ -1,12 +1,14 @@
-"""The fixtures that tests of the request core start from."""
+"""The fixtures that several modules of tests start from."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from tests.unit.recording import Recording
 
+from otelfork.delivery.spool import Spool
 from otelfork.request import hooks
 from otelfork.testing import Captured, capture
 
@@ -28,3 +30,31 @@ def captured() -> Iterator[Captured]:
     """Telemetry in memory."""
     with capture() as telemetry:
         yield telemetry
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A directory for spools that does not exist yet."""
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def opened(directory):
+    """Make spools and close them after the test."""
+    made, spools_lost = [], {}
+
+    def make(service="shop", *, max_bytes=1 << 20, max_age=1000.0, where=directory):
+        lost = Counter()
+
+        def note(kind, reason, count):
+            lost[reason] += count
+
+        spool = Spool(where, service, max_bytes=max_bytes, max_age=max_age, lost=note)
+        made.append(spool)
+        spools_lost[id(spool)] = lost
+        return spool
+
+    make.lost = spools_lost
+    yield make
+    for spool in made:
+        spool.close()
