@@ -31,10 +31,9 @@ from otelfork.asgi.scope import (
 from otelfork.exits import watching
 from otelfork.request import frameworks, origin, routes
 from otelfork.request.edge import Edge, Middleware
-from otelfork.request.exchange import MARK
 from otelfork.request.hooks import call, call_within, lend, once
 from otelfork.request.kinds import Plan
-from otelfork.request.origin import suppressed, traced_outside
+from otelfork.request.origin import MARK, suppressed, traced_outside
 from otelfork.request.propagation import reads_alike, sender
 from otelfork.seals import Seal, seal
 from otelfork.settings.propagators import propagate

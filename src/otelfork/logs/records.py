@@ -16,7 +16,8 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import get_current_span
 
 from otelfork.logs import afterwards
-from otelfork.request.exchange import MARK, Exchange
+from otelfork.request.exchange import Exchange
+from otelfork.request.origin import MARK
 
 CORRELATION = ("otelTraceID", "otelSpanID", "otelTraceSampled", "otelServiceName")
 """The attributes of correlated records, by the names of opentelemetry-instrumentation-logging."""

@@ -65,11 +65,11 @@ class _Quiet:
         self._real = real
 
     def add(self, amount: float, attributes: Any = None, context: Any = None) -> None:
-        if not context_api.get_value(RECORDED, context):
+        if context_api.get_value(RECORDED, context) is None:
             self._real.add(amount, attributes, context)
 
     def record(self, amount: float, attributes: Any = None, context: Any = None) -> None:
-        if not context_api.get_value(RECORDED, context):
+        if context_api.get_value(RECORDED, context) is None:
             self._real.record(amount, attributes, context)
 
 

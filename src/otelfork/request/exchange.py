@@ -1,7 +1,6 @@
 """The telemetry of one request while it runs: one span, one duration, the same in the span and in the metrics.
 
-The edges tell it what happens, in their own order; it begins once, ends once, and never raises into them. It knows neither
-environ nor scope.
+The edges tell it what happens, in their own order; it begins once, ends once, never raises, and knows no environ or scope.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from opentelemetry.trace import SpanKind
 from otelfork import semconv
 from otelfork.lane.noting import OFTEN, Figures, apart
 from otelfork.request.capturing import capture
-from otelfork.request.facts import Sent, Sketch, decoded, text, utf8
+from otelfork.request.facts import Request, Sent, Sketch, decoded, text, utf8
 from otelfork.request.hooks import Hooks, once
 from otelfork.request.kinds import Ending, Kind, Plan, bodiless, ids_of
 from otelfork.request.origin import RECORDED, with_sender
@@ -29,8 +28,6 @@ from otelfork.settings.http import HttpSettings
 Carrier: TypeAlias = "Mapping[str, Any]"
 General: TypeAlias = "tuple[Context | None, tuple[str, Mapping[str, Any]] | None]"
 _NOT_GENERAL: General = (None, None)
-MARK = "otelfork.exchange"
-"""Key in environ or scope under which a middleware inside another one finds the exchange that already runs."""
 noticed: Callable[[Exchange], object] | None = None
 """Called with each exchange that begins, where somebody wants to know (see `logs.afterwards`)."""
 
@@ -101,12 +98,13 @@ class Exchange:
             self.span: Any = span
             # In place of a dictionary that would be copied; nobody has seen the context yet.
             self.context = context = Context()
-            _set(context, RECORDED, (kind.sent_method, path, self.carriers))
+            _set(context, RECORDED, self.carriers)
             _set(context, SPAN_KEY, span)
             board = plan.board
             if board is not None:
                 origin = b"\0" + span.trace_bytes if sender is None else sender
-                line = kind.row + (path if type(path) is bytes else utf8(path))
+                # Any text can be encoded so (see `utf8`, which takes other types, too).
+                line = kind.row + (path if type(path) is bytes else path.encode("utf-8", "replace"))
                 self._row = board.begin(origin, span.id_bytes, span.flags, wall, line)
             next(kind.begun)
         if noticed is not None:
@@ -126,8 +124,7 @@ class Exchange:
         else:
             seen = trace.get_current_span(parent).get_span_context()
             self.span = plan.lane.start(kind, sketch, parent, seen if seen.is_valid else None, wall)
-        here = (kind.sent_method, sketch[0], self.carriers)
-        self.context = Context({**(around or {}), RECORDED: here, SPAN_KEY: self.span})
+        self.context = Context({**(around or {}), RECORDED: self.carriers, SPAN_KEY: self.span})
         if plan.board is not None:
             trace_id, span_id, flags = ids_of(self.span)
             parent_id = trace.get_current_span(parent).get_span_context().span_id.to_bytes(8, "big")
@@ -147,6 +144,10 @@ class Exchange:
     def settings(self) -> HttpSettings:
         """What the middleware was told to record, hide and add."""
         return self._plan.settings
+
+    def is_of(self, request: Request) -> bool:
+        """Tell whether this is of the same request, by method and path."""
+        return (self._kind.sent_method, decoded(self._path)) == (request.method, request.path)
 
     def respond(self, status: int | None, headers: Iterable[tuple[str, str]]) -> None:
         """Note the response's status and those of its headers that are wanted. The last call before the end counts."""

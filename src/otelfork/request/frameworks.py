@@ -14,9 +14,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from otelfork.request.exchange import MARK
 from otelfork.request.hooks import once
 from otelfork.request.nesting import applications
+from otelfork.request.origin import MARK
 from otelfork.request.routes import DJANGO
 
 

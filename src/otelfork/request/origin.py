@@ -17,11 +17,15 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind
 
 from otelfork import semconv
 from otelfork.request import propagation
-from otelfork.request.facts import Request, decoded
+from otelfork.request.facts import Request
 from otelfork.settings.propagators import propagate
 
+MARK = "otelfork.exchange"
+"""Key in environ or scope under which a middleware inside another one finds the exchange that already runs."""
 RECORDED = "otelfork.recorded"
-"""Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice."""
+"""Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice.
+
+Its value is the list of the request's environs or scopes, which is empty when the request is over."""
 BASE = Context({RECORDED: True})
 _set: Any = dict.setdefault  # the context's own refuses
 _SUPPRESSED = ("suppress_instrumentation", "suppress_http_instrumentation")
@@ -52,9 +56,9 @@ def traced_outside(request: Request, carrier: Mapping[str, Any], raw_path: Calla
     if not contexts.get_current():
         return False
     around = contexts.get_value(RECORDED)
-    if isinstance(around, tuple):
-        method, path, running = around
-        if running and (method, decoded(path)) == (request.method, request.path):
+    if around and isinstance(around, list):
+        outer = around[0].get(MARK)
+        if outer is not None and outer.is_of(request):
             return True
     return _is_server_span_of(request, trace.get_current_span()) or _contrib_around(request, carrier, raw_path)
 
@@ -159,7 +163,7 @@ def parent_context(carrier: Mapping[str, Any], getter: Getter[Any]) -> Context:
 def _is_left(context: Context) -> bool:
     """Tell the context of a request that is over: servers read a connection's next request in what its last one left."""
     around = context.get(RECORDED)
-    return isinstance(around, tuple) and not around[2]
+    return isinstance(around, list) and not around
 
 
 def _is_running(span: trace.Span, *, left: bool) -> bool:

@@ -11,10 +11,9 @@ from typing import Any, TypeAlias
 
 from otelfork.request import origin, routes
 from otelfork.request.edge import Edge, Middleware
-from otelfork.request.exchange import MARK
 from otelfork.request.hooks import call, call_within, lend, once
 from otelfork.request.kinds import Plan
-from otelfork.request.origin import suppressed, traced_outside
+from otelfork.request.origin import MARK, suppressed, traced_outside
 from otelfork.request.propagation import reads_alike, sender
 from otelfork.settings.propagators import propagate
 from otelfork.wsgi.body import wrap
