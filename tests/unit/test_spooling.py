@@ -193,7 +193,7 @@ def test_a_child_writes_files_of_its_own(directory, fork):
     """
     quiet = fork == "c_fork"
     with Receiver() as receiver:
-        lines = run(
+        status, lines, errors = outcome(
             RECORD
             + f"""
     for number in range(10):
@@ -210,7 +210,8 @@ def test_a_child_writes_files_of_its_own(directory, fork):
             },
         )
         expected = Counter(f"{who} {number}" for who in ("parent", "child") for number in range(10))
-        assert (["True"], expected) == (lines, Counter(span.name for span in receiver.spans))
+        arrived = Counter(span.name for span in receiver.spans)
+        assert (0, ["True"], expected) == (status, lines, arrived), errors
 
 
 def test_a_thread_that_the_system_refuses_is_asked_for_again(opened, monkeypatch):
