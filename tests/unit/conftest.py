@@ -13,6 +13,14 @@ from otelfork.request import hooks
 from otelfork.testing import Captured, capture
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _runs_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a killed process of another test run left on this machine is nothing that these tests have recorded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTELFORK_RUN_DIR", str(tmp_path_factory.mktemp("runs")))
+        yield
+
+
 @pytest.fixture
 def recording() -> Recording:
     """Fresh providers for each test."""

@@ -338,6 +338,7 @@ def test_sigint_is_handled_where_python_would_not_leave_in_order(before):
 def test_pythons_own_sigint_handler_is_left_alone():
     """asyncio installs its handling of Ctrl-C only over that one; atexit runs after KeyboardInterrupt anyway."""
     lines = run("""
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
         configure()
         out(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
     """)
