@@ -25,6 +25,7 @@ from otelfork.exporters.private import reader
 from otelfork.request.facts import Forwarding, Request
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Plan
+from otelfork.senders import made
 from otelfork.settings.http import HttpSettings
 
 BATCH = 512
@@ -71,7 +72,7 @@ def batches(number: int) -> tuple[list[ReadableSpan], list[Any]]:
 
 
 _KIND = Plan(Instruments.create(), HttpSettings(), lambda *_: ROUTE).kind("", KIND)
-_SENDER = b"\0" + (1 << 100).to_bytes(16, "big") + (5).to_bytes(8, "big") + b"\1"
+_SENDER = made(1 << 100, 5, 1)
 
 
 def _timed(encode: Callable[[Sequence[ReadableSpan]], bytes], spans: Sequence[ReadableSpan]) -> float:

@@ -23,7 +23,7 @@ FLOORS = {
     # 2 core
     "request": 2, "lane": 2, "proxies": 2, "encoding": 2, "delivery": 2, "resource": 2, "exits": 2, "workers": 2,
     # 1 leaves
-    "semconv": 1, "settings": 1, "run": 1, "forks": 1, "seals": 1, "version": 1, "interfaces": 1,
+    "semconv": 1, "settings": 1, "run": 1, "forks": 1, "seals": 1, "senders": 1, "version": 1, "interfaces": 1,
 }  # fmt: skip
 SDK = {
     "bootstrap", "testing", "build", "exporters", "prometheus", "logs", "system", "profiles", "proxies", "encoding", "lane",

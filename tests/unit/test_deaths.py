@@ -179,7 +179,7 @@ def test_a_servers_limit_is_counted_in_whole_seconds(begun: float, ended: str) -
     content = bytearray(boardfile.ROW * 3)
     boardfile.SLOT.pack_into(content, 0, 1, 1, 0, 0, 1, died - second, b"", 1, 1, 4, 0, 0, b"uwsgi", 0)
     boardfile.REQUEST.pack_into(
-        content, boardfile.ROW, 1, 1, 0, b"", b"", b"", start, b"", b"", 0, 0, boardfile.RUNNING
+        content, boardfile.ROW, 1, 1, 0, bytes(55), b"", start, b"", b"", 0, 0, boardfile.RUNNING
     )
     assert ended == deaths.how(boardfile.Owner.read(bytes(content)), bytes(content))
 
@@ -192,7 +192,7 @@ def test_a_finder_that_comes_late_makes_no_timeout(tmp_path: Path) -> None:
         content, 0, 1, 1, 0, 0, now - 90_000_000_000, now - 60_000_000_000, b"", 1, 1, 10, 0, 0, b"gunicorn", 0
     )
     boardfile.REQUEST.pack_into(
-        content, boardfile.ROW, 1, 1, 0, b"", b"", b"", now - 65_000_000_000, b"", b"", 0, 0, boardfile.RUNNING
+        content, boardfile.ROW, 1, 1, 0, bytes(55), b"", now - 65_000_000_000, b"", b"", 0, 0, boardfile.RUNNING
     )
     assert "" == deaths.how(boardfile.Owner.read(bytes(content)), bytes(content))
 

@@ -19,7 +19,7 @@ from tests.unit.recording import DURATION, RESPONSE_SIZE, Recording, call_asgi, 
 from otelfork.request.exchange import Exchange
 from otelfork.request.instruments import Instruments
 from otelfork.request.kinds import Plan
-from otelfork.request.routes import of_environ
+from otelfork.request.routes import in_environs
 from otelfork.wsgi.environ import key, read, sketch
 
 pytestmark = pytest.mark.usefixtures("said_nothing")
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("said_nothing")
 
 def begin(recording: Recording, **changes: Any) -> Exchange:
     made = environ(**changes)
-    plan = Plan(recording.instruments, recording.settings, of_environ)
+    plan = Plan(recording.instruments, recording.settings, in_environs)
     kind = plan.kind(key(made, plan), read(made, recording.settings))
     return Exchange(plan, kind, sketch(made, plan), made)
 

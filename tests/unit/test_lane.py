@@ -21,6 +21,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 from otelfork import lane
 from otelfork.encoding.encoder import Encoder
 from otelfork.lane.sampler import decider
+from otelfork.senders import made, sender_of
 
 SHARED = {"http.request.method": "GET", "server.port": 8000}
 OWN = {"url.path": "/items", "url.query": "page=2"}
@@ -210,12 +211,6 @@ class Pair:
         return [*self.sent[0].ended], [*self.queue, *self.sent[1].ended]
 
 
-def sender_of(parent: SpanContext) -> bytes:
-    """The parent as the lane takes it from a header."""
-    ids = parent.trace_id.to_bytes(16, "big") + parent.span_id.to_bytes(8, "big")
-    return b"\0" + ids + bytes((parent.trace_flags,))
-
-
 def seen(span: Any) -> Any:
     """All that user code sees of a span."""
     if not hasattr(span, "attributes"):
@@ -323,7 +318,7 @@ def test_a_span_that_cannot_be_packed_is_left_out() -> None:
     """Its neighbours arrive, whatever their length and however they ended; it is counted."""
     pair, encoder = Pair(), Encoder()
     sketches = [sketched(each) for each in (OWN, None, {"url.path": "x" * 3000}, OWN, {})]
-    spans = [pair.lane.begin(GET, sketch, sender, 10) for sketch in sketches for sender in (None, bytes(26))]
+    spans = [pair.lane.begin(GET, sketch, sender, 10) for sketch in sketches for sender in (None, made(1, 2, 1))]
     for number, span in enumerate(spans):
         pair.lane.close(span, 20 + number, Ended(f"GET {number}", {"a": "own"}, StatusCode.UNSET))
     spans[0]._touched()

@@ -91,7 +91,8 @@ def test_a_sender_may_be_named_in_other_types() -> None:
     header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     raw = header.encode()
     given = (header, raw, Text(header), Raw(raw), bytearray(raw), Text(header[:-1]))
-    assert [bytes.fromhex(header.replace("-", ""))] * 5 + [None] == [sender(each) for each in given]
+    assert [raw] * 5 + [None] == [sender(each) for each in given]
+    assert {bytes} == {type(sender(each)) for each in given[:5]}
 
 
 def test_a_path_for_the_scoreboard_may_be_of_other_types() -> None:

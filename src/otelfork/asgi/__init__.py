@@ -71,7 +71,7 @@ class ASGIMiddleware(Middleware):
 
     _edge: ASGIEdge
     _make_edge = ASGIEdge
-    _find_route = staticmethod(routes.of_scope)
+    _find_route = staticmethod(routes.in_scopes)
     _lent = ("server_request_hook", "client_request_hook", "client_response_hook")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912 - calls cost

@@ -130,7 +130,7 @@ class HttpMessages(_Messages):
                 if type(status) is int and self._plan.plain_responses and "trailers" not in message:
                     self.status = status
                     if self.route is None and DJANGO in self.scope:
-                        self._find_out_route(status)
+                        self.route = self._plan.find_route(self.carriers, status)
                 else:
                     message = self._start(message)
             else:

@@ -6,6 +6,7 @@ Private names of the SDK: see `otelfork.lane`.
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Iterable
 from typing import Any, final
 
@@ -16,6 +17,7 @@ from otelfork.encoding import wire
 from otelfork.encoding.encoder import Encoder
 from otelfork.encoding.fields import keep
 from otelfork.lane.kinds import Ending, PackedEnding
+from otelfork.senders import SPAN, TRACE
 
 _SERVER = wire.SPAN_KIND + wire.varint(SpanKind.SERVER.value + 1)
 _NO_STATUS = trace.Status()
@@ -23,7 +25,7 @@ _NO_STATUS = trace.Status()
 
 def pack(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
     """Add request spans to the pieces of a `ScopeSpans` (see `otelfork.encoding.encoder.Packed`)."""
-    starts, join, times = _starts, b"".join, wire.times_behind_a_tag
+    starts, join, times, raw = _starts, b"".join, wire.times_behind_a_tag, unhexlify
     span_id, parent_id, end_time = wire.SPAN_SPAN_ID, wire.SPAN_PARENT_SPAN_ID, wire.SPAN_END_TIME[0]
     for span in spans:
         try:
@@ -36,7 +38,7 @@ def pack(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
                 late += wire.mark(ending.marks[0], start) + wire.mark(ending.marks[1], end)
             if sender is None:
                 body = join((
-                    span.trace_bytes, span_id, span.id_bytes, early, times(start, end_time, end),
+                    span.root_trace, span_id, span.id_bytes, early, times(start, end_time, end),
                     span._what.pack(span, encoder), late, local,
                 ))  # fmt: skip
                 into += (starts[len(body)], body)
@@ -45,7 +47,7 @@ def pack(spans: Iterable[Any], encoder: Encoder, into: list[bytes]) -> None:
             if parent is not None:
                 state, remote = _state(parent, encoder), remote if parent.is_remote else local
             body = join((
-                span.trace_bytes, span_id, span.id_bytes, state, parent_id, sender[17:25], early,
+                raw(sender[TRACE]), span_id, span.id_bytes, state, parent_id, raw(sender[SPAN]), early,
                 times(start, end_time, end), span._what.pack(span, encoder), late, remote,
             ))  # fmt: skip
             into += (starts[len(body)], body)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import time_ns
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
@@ -19,8 +19,9 @@ from opentelemetry.trace import SpanContext, SpanKind
 from otelfork.lane import packing
 from otelfork.lane.inner import Inner
 from otelfork.lane.kinds import Ending, Kind
-from otelfork.lane.unsampled import context_of, remote
+from otelfork.lane.unsampled import context_of
 from otelfork.seals import Seal
+from otelfork.senders import remote, trace_of
 
 _NO_STATUS = trace.Status()
 MOST_OWN = 64
@@ -37,8 +38,8 @@ class RequestSpan(_Base):  # type: ignore[misc]
     """One live SERVER span. A lane makes a subclass of its own, whose class attributes hold what all its spans share.
 
     Attributes:
-        trace_bytes, id_bytes, flags: its ids, big-endian, and the trace's flags.
-        sender: the parent as `propagation.sender` has it (version, trace id, span id, flags), or None.
+        root_trace, id_bytes, flags: its ids, big-endian, and the trace's flags; where the trace is the sender's, None.
+        sender: the parent (see `senders`), or None.
         seconds, received, sent, finished: the request's figures (see `lane.noting.Entry`), set when it has ended.
         _path, _query, _agent, _peer, _port, _forwarded_for, _headers: what the request alone was sent. Not in a tuple of their
             own: it would be one object more that the garbage collector has to look after.
@@ -46,7 +47,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
 
     __slots__ = (
         "_agent", "_end_time", "_ending", "_forwarded_for", "_headers", "_inner", "_path", "_peer", "_port", "_query",
-        "_start_time", "_what", "finished", "flags", "id_bytes", "received", "seconds", "sender", "sent", "trace_bytes",
+        "_start_time", "_what", "finished", "flags", "id_bytes", "received", "root_trace", "seconds", "sender", "sent",
     )  # fmt: skip
 
     _kind = SpanKind.SERVER
@@ -69,7 +70,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
         self,
         what: Kind,
         sketch: Any,
-        trace_id: bytes,
+        root_trace: bytes | None,
         span_id: bytes,
         sender: bytes | None,
         flags: int,
@@ -78,7 +79,7 @@ class RequestSpan(_Base):  # type: ignore[misc]
     ) -> None:
         self._what = what
         self._path, self._query, self._agent, self._peer, self._port, self._forwarded_for, self._headers = sketch
-        self.trace_bytes = trace_id
+        self.root_trace = root_trace
         self.id_bytes = span_id
         self.sender = sender
         self.flags = flags
@@ -88,6 +89,11 @@ class RequestSpan(_Base):  # type: ignore[misc]
         self._inner = None
         if parent is not None:
             self.__dict__["_made_parent"] = parent
+
+    @property
+    def trace_bytes(self) -> bytes:
+        """The trace id, 16 bytes."""
+        return trace_of(self.sender) if self.sender is not None else cast("bytes", self.root_trace)
 
     @property
     def sketch(self) -> Any:

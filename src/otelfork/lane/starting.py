@@ -19,9 +19,10 @@ from otelfork.lane.kinds import Ending, Kind
 from otelfork.lane.sampler import decider, verdict
 from otelfork.lane.sole import Sole
 from otelfork.lane.span import MOST_MARKS, MOST_OWN, RequestSpan
-from otelfork.lane.unsampled import UnsampledSpan, remote
+from otelfork.lane.unsampled import UnsampledSpan
 from otelfork.resource.identity import ProcessIdGenerator
 from otelfork.seals import seal
+from otelfork.senders import FLAGS, remote, sender_of, trace_of
 
 _new: Any = object.__new__
 _RANDOM = int(TraceFlags.RANDOM_TRACE_ID)
@@ -104,34 +105,34 @@ class Lane:
         ):
             return None
         bits = self._bits  # read first and called then: in one step the interpreter looks for a method of the class
+        root_trace: Any = None
         if sender is None:
-            trace_id = (bits(128) or self._ids.generate_trace_id()).to_bytes(16, "big")
+            root_trace = (bits(128) or self._ids.generate_trace_id()).to_bytes(16, "big")
             flags = self._random
             keep = self._root
             if keep is None:
-                keep = self._kept(None, trace_id)
+                keep = self._kept(None, root_trace)
         else:
-            trace_id = sender[1:17]
-            flags = sender[25]
+            flags = sender[FLAGS]
             keep = self._sampled if flags & 1 else self._unsampled
             flags &= _RANDOM
             if keep is None:
-                keep = self._kept(remote(sender), trace_id)
+                keep = self._kept(remote(sender), trace_of(sender))
         span_id = (bits(64) or self._ids.generate_span_id()).to_bytes(8, "big")
         # Not by a call of the class: the SDK's `__new__` and an `__init__` cost as much as all the rest.
         if not keep:
             unsampled = _new(UnsampledSpan)
-            unsampled.trace_bytes = trace_id
+            unsampled.root_trace = root_trace
             unsampled.id_bytes = span_id
             unsampled.sender = sender
             unsampled.flags = flags
             return unsampled
         if self._accompany is not None:
-            kind = self._accompany(kind, trace_id, span_id)
+            kind = self._accompany(kind, root_trace if sender is None else trace_of(sender), span_id)
         span = _new(self._span)
         span._what = kind
         span._path, span._query, span._agent, span._peer, span._port, span._forwarded_for, span._headers = sketch
-        span.trace_bytes = trace_id
+        span.root_trace = root_trace
         span.id_bytes = span_id
         span.sender = sender
         span.flags = flags | 1
@@ -183,15 +184,16 @@ class Lane:
                 start_time=start_time,
             )
             return started
-        sender = None if parent is None else _sender(parent)
-        trace_id = self._ids.generate_trace_id().to_bytes(16, "big") if sender is None else sender[1:17]
-        flags = self._random if sender is None else sender[25] & _RANDOM
+        sender = None if parent is None else sender_of(parent)
+        trace_id = self._ids.generate_trace_id().to_bytes(16, "big") if sender is None else trace_of(sender)
+        root_trace = trace_id if sender is None else None
+        flags = self._random if sender is None else sender[FLAGS] & _RANDOM
         span_id = self._ids.generate_span_id().to_bytes(8, "big")
         if not self._kept(parent, trace_id):
-            return UnsampledSpan(trace_id, span_id, sender, flags, None if parent is None else parent.trace_state)
+            return UnsampledSpan(root_trace, span_id, sender, flags, None if parent is None else parent.trace_state)
         if self._accompany is not None and (parent is None or parent.is_remote) and self._alone():
             kind = self._accompany(kind, trace_id, span_id)
-        span: RequestSpan = self._span(kind, sketch, trace_id, span_id, sender, flags | 1, start_time, parent)
+        span: RequestSpan = self._span(kind, sketch, root_trace, span_id, sender, flags | 1, start_time, parent)
         if not self._alone():
             tracer.span_processor.on_start(span, parent_context=context)
         return span
@@ -199,11 +201,6 @@ class Lane:
     def _kept(self, parent: SpanContext | None, trace_id: bytes) -> bool:
         decide = self._decide
         return decide is not None and decide(parent, int.from_bytes(trace_id, "big"))
-
-
-def _sender(parent: SpanContext) -> bytes:
-    flags = int(parent.trace_flags) & 0xFF
-    return b"".join((b"\0", parent.trace_id.to_bytes(16, "big"), parent.span_id.to_bytes(8, "big"), bytes((flags,))))
 
 
 def _no_bits(_: int) -> int:

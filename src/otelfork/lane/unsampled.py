@@ -5,17 +5,20 @@ Private names of OpenTelemetry: see `otelfork.lane`.
 
 from __future__ import annotations
 
+from typing import cast
+
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, TraceFlags
 
+from otelfork.senders import trace_of
+
 _NO_STATE = trace.TraceState()
-_KNOWN_FLAGS = TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
 
 
 class UnsampledSpan(trace.NonRecordingSpan):
     """The span of a request that is not sampled: nothing but a span context, made when it is asked for."""
 
-    __slots__ = ("finished", "flags", "id_bytes", "received", "seconds", "sender", "sent", "trace_bytes")
+    __slots__ = ("finished", "flags", "id_bytes", "received", "root_trace", "seconds", "sender", "sent")
 
     _inner = None
     """Nobody can touch it."""
@@ -26,18 +29,23 @@ class UnsampledSpan(trace.NonRecordingSpan):
 
     def __init__(
         self,
-        trace_id: bytes,
+        root_trace: bytes | None,
         span_id: bytes,
         sender: bytes | None,
         flags: int,
         state: trace.TraceState | None = None,
     ) -> None:
-        self.trace_bytes = trace_id
+        self.root_trace = root_trace
         self.id_bytes = span_id
         self.sender = sender
         self.flags = flags
         if state is not None:
             self.__dict__["_state"] = state
+
+    @property
+    def trace_bytes(self) -> bytes:
+        """The trace id, 16 bytes."""
+        return trace_of(self.sender) if self.sender is not None else cast("bytes", self.root_trace)
 
     @property
     def _context(self) -> SpanContext:  # type: ignore[override]
@@ -60,15 +68,4 @@ def context_of(trace_id: bytes, span_id: bytes, flags: int, state: trace.TraceSt
         is_remote=False,
         trace_flags=TraceFlags(flags),
         trace_state=_NO_STATE if state is None else state,
-    )
-
-
-def remote(sender: bytes) -> SpanContext:
-    """Return the sender's span context; for its layout see `RequestSpan`."""
-    return SpanContext(
-        int.from_bytes(sender[1:17], "big"),
-        int.from_bytes(sender[17:25], "big"),
-        is_remote=True,
-        trace_flags=TraceFlags(sender[25] & _KNOWN_FLAGS),
-        trace_state=_NO_STATE,
     )

@@ -21,7 +21,7 @@ class Edge:
 
     Args:
         app, instruments, settings, hooks: see `Middleware`.
-        find_route: finds the route in an environ or a scope.
+        find_route: finds the route in the environs or scopes of a request.
         lent: names of the hooks that are called with the request of a middleware around this one, too.
 
     Attributes:

@@ -22,7 +22,6 @@ from otelfork.request.kinds import Ending, Kind, Plan, bodiless, ids_of
 from otelfork.request.origin import RECORDED, with_sender
 from otelfork.request.propagation import SPAN_KEY
 from otelfork.request.rest import Rest
-from otelfork.request.routes import outer
 from otelfork.settings.http import HttpSettings
 
 Carrier: TypeAlias = "Mapping[str, Any]"
@@ -102,9 +101,11 @@ class Exchange:
             _set(context, SPAN_KEY, span)
             board = plan.board
             if board is not None:
-                origin = b"\0" + span.trace_bytes if sender is None else sender
-                # Any text can be encoded so (see `utf8`, which takes other types, too).
-                line = kind.row + (path if type(path) is bytes else path.encode("utf-8", "replace"))
+                origin = b"\0" + span.root_trace if sender is None else sender
+                sent = type(path)
+                line = kind.row + (
+                    path if sent is bytes else path.encode() if sent is str and path.isascii() else utf8(path)
+                )
                 self._row = board.begin(origin, span.id_bytes, span.flags, wall, line)
             next(kind.begun)
         if noticed is not None:
@@ -154,7 +155,7 @@ class Exchange:
         self.status = status
         # Looked for now, because Flask takes its request out of the environ before the call returns.
         if self.route is None and self.carriers:
-            self._find_out_route(status)
+            self.route = self._plan.find_route(self.carriers, status)
         wanted = self._plan.settings.response_headers
         if wanted is not None and self.span.is_recording():
             captured = capture(headers, wanted, self._plan.settings)
@@ -215,7 +216,7 @@ class Exchange:
                 if not next(kind.ended) % OFTEN:
                     plan.hurry()
                 if route is None:
-                    route = self._find_out_route(status)
+                    route = plan.find_route(self.carriers, status)
                 ending = kind.endings.get(status if route is None else (status, route)) or kind.ending(
                     status, None, route
                 )
@@ -253,7 +254,7 @@ class Exchange:
             elif not next(kind.ended) % OFTEN:
                 plan.hurry()
             if self.route is None:
-                self._find_out_route(self.status)
+                self.route = plan.find_route(self.carriers, self.status)
             ending = kind.ending(self.status, rest.error_type, self.route)
             self._describe(rest, ending, end)
             received, sent = (None, None) if kind.websocket else (self.received, 0 if ending.bodiless else self.sent)
@@ -285,16 +286,3 @@ class Exchange:
         status = rest.status(span, ending.status)
         if status is not None:
             span.set_status(status)
-
-    def _find_out_route(self, status: int | None) -> str | None:
-        carriers, find = self.carriers, self._plan.find_route
-        try:
-            route = find(carriers[-1], status)
-            if route is None and len(carriers) > 1:
-                route = outer(find, carriers, status)
-        except Exception:  # what the application left there is no reason to lose the request
-            once("the route of a request could not be found", "route")
-            return None
-        if route is not None:
-            self.route = route = text(route)
-        return route

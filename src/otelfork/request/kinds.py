@@ -221,7 +221,7 @@ class Plan:
     Attributes:
         instruments: where it records.
         settings: what it records, hides and adds.
-        find_route: finds the route in an environ or a scope.
+        find_route: finds the route in the environs or scopes of a request.
         kinds: the kinds that were seen, by what the edge makes a key of.
         exclusion: what is not recorded; None for nothing.
         hooks: what the user wants to be called with.

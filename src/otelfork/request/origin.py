@@ -18,6 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanKind
 from otelfork import semconv
 from otelfork.request import propagation
 from otelfork.request.facts import Request
+from otelfork.senders import remote
 from otelfork.settings.propagators import propagate
 
 MARK = "otelfork.exchange"
@@ -143,7 +144,7 @@ def with_sender(sender: bytes | None) -> Context:
     # In place of a dictionary that would be copied; nobody has seen the context yet.
     made = Context()
     _set(made, RECORDED, True)
-    _set(made, propagation.SPAN_KEY, NonRecordingSpan(propagation.remote(sender)))
+    _set(made, propagation.SPAN_KEY, NonRecordingSpan(remote(sender)))
     return made
 
 

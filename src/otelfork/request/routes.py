@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from otelfork.request.facts import text
+from otelfork.request.hooks import once
+
 DJANGO = "otelfork.django"
 """Key under which `frameworks` marks what Django handles, with a function that finds the route while Django handles it."""
 
@@ -21,27 +24,54 @@ _CATCH_ALL = "/{path}"
 """How Starlette's `path_format` of a mount ends."""
 
 
-FindRoute: TypeAlias = "Callable[[Mapping[str, Any], int | None], str | None]"
+FindRoute: TypeAlias = "Callable[[Sequence[Mapping[str, Any]], int | None], str | None]"
 
 
-def outer(find: FindRoute, carriers: Sequence[Mapping[str, Any]], status: int | None) -> str | None:
-    """Return the route of the innermost environ or scope that has one, the last one left out; None where none has.
+def in_environs(environs: Sequence[Mapping[str, Any]], status: int | None) -> str | None:
+    """Return the route template of a WSGI request after the application was called, or None. Never raises.
 
     Args:
-        find: `of_environ` or `of_scope`.
-        carriers: the environs or scopes of a request, the innermost last.
+        environs: of this request, the innermost last, as the application left them.
         status: of the response.
     """
-    return next((found for each in carriers[-2::-1] if (found := find(each, status)) is not None), None)
+    environ = environs[-1]
+    if len(environs) == 1 and not (FLEETING in environ or "bottle.route" in environ or DJANGO in environ):
+        return None
+    return _innermost(of_environ, environs, status)
+
+
+def in_scopes(scopes: Sequence[Mapping[str, Any]], status: int | None) -> str | None:
+    """Return the route template of an ASGI request after the application was called, or None. Never raises.
+
+    Args:
+        scopes: of this request, the innermost last, as the application left them.
+        status: of the response.
+    """
+    scope = scopes[-1]
+    if len(scopes) == 1 and not (
+        "route" in scope or "path_template" in scope or "endpoint" in scope or DJANGO in scope
+    ):
+        return None
+    return _innermost(of_scope, scopes, status)
+
+
+def _innermost(
+    find: Callable[[Mapping[str, Any], int | None], str | None],
+    carriers: Sequence[Mapping[str, Any]],
+    status: int | None,
+) -> str | None:
+    try:
+        for carrier in reversed(carriers):
+            route = find(carrier, status)
+            if route is not None:
+                return text(route)
+    except Exception:  # what the application left there is no reason to lose the request
+        once("the route of a request could not be found", "route")
+    return None
 
 
 def of_environ(environ: Mapping[str, Any], status: int | None) -> str | None:
-    """Return the route template of a WSGI request after the application was called, or None.
-
-    Args:
-        environ: as the application left it.
-        status: of the response.
-    """
+    """Return the route that is in one environ."""
     if FLEETING in environ:  # Flask and what else keeps werkzeug's request and its rule
         rule = getattr(getattr(environ[FLEETING], "url_rule", None), "rule", None)
     elif "bottle.route" in environ:
@@ -54,12 +84,7 @@ def of_environ(environ: Mapping[str, Any], status: int | None) -> str | None:
 
 
 def of_scope(scope: Mapping[str, Any], status: int | None) -> str | None:
-    """Return the route template of an ASGI request after the application was called, or None.
-
-    Args:
-        scope: as the application left it.
-        status: of the response.
-    """
+    """Return the route that is in one scope."""
     if "route" in scope and scope["route"] is not None:
         return _starlette(scope, scope["route"], status)
     if "path_template" in scope:

@@ -1,6 +1,6 @@
 """How the scoreboard's file is laid out, and how what the dead left in it is read.
 
-A header page with the run's tally (see `tally`), then per slot a header row and request rows of 256 bytes each. The last row is the
+A header page with the run's tally (see `tally`), then per slot a header row and request rows of 288 bytes each. The last row is the
 worker's own: it holds the span of the worker itself in the form of a request, "server generation" for the method and path.
 """
 
@@ -10,10 +10,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAGIC = b"otelfrk4"
+from otelfork.senders import SPAN, TRACE
+
+MAGIC = b"otelfrk5"
 """Changes with the layout. It is part of a run's key, so that two layouts never meet in one file."""
 PAGE = 4096
-ROW = 256
+ROW = 288
 HEADER = struct.Struct(
     "<8s16sIIQ128s"
 )  # magic, random bits of the run, rows per slot, slot size, created (ns), service
@@ -23,13 +25,14 @@ SLOT = struct.Struct("<IIQQQQ16sIIIIQ16sI")
 requests beyond the rows at this moment, and ever, server, pid of the master that will say how the owner ended."""
 TEXT_BYTES = 176
 END_BYTES = SERVER_BYTES = 16
-REQUEST = struct.Struct(f"<BIQx16s8sx8sQ{END_BYTES}s{TEXT_BYTES}sIIB")
-"""Flags, pid, heartbeat (set by the finder), trace, parent, span, start, how it ended (set by the finder), "METHOD path", who sends
-it in its stead (pid; 0 for nobody) and since when (seconds since the epoch), state.
+REQUEST = struct.Struct(f"<BIQ55s8sQ{END_BYTES}s{TEXT_BYTES}sIIB")
+"""Flags, pid, heartbeat (set by the finder), origin, span, start, how it ended (set by the finder), "METHOD path", who sends it in
+its stead (pid; 0 for nobody) and since when (seconds since the epoch), state.
+
+The origin is the sender as it came (see `senders`), or a zero with the trace id and, where there is one, the parent's id.
 The state comes last: a row whose writer was killed half-way is a free row."""
-BEGUN_REQUEST = struct.Struct(f"<BIQ26s8sQ{END_BYTES}s{TEXT_BYTES}s8xB")
-"""The same for who writes it: trace and parent are one field as they came (version, trace, parent, flags; see
-`request.propagation.sender`), of a root span without what follows the trace."""
+BEGUN_REQUEST = struct.Struct(f"<BIQ55s8sQ{END_BYTES}s{TEXT_BYTES}s8xB")
+"""The same for who writes it."""
 U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
 BEGUN = 24  # offsets in the slot header
@@ -151,19 +154,32 @@ def text(raw: bytes) -> str:
     return raw.rstrip(b"\0").decode("utf-8", "replace")
 
 
+def places_of_rows(size: int) -> range:
+    """Return where the rows are in a slot of so many bytes, which are whole pages and not always whole rows."""
+    return range(ROW, size - ROW + 1, ROW)
+
+
+def _ids(origin: bytes) -> tuple[int, int]:
+    """Return trace id and parent id; 0 for no parent."""
+    if origin[0]:
+        return int(origin[TRACE], 16), int(origin[SPAN], 16)
+    return int.from_bytes(origin[1:17], "big"), int.from_bytes(origin[17:25], "big")
+
+
 def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> Iterator[Orphan]:
     """Return what a slot's dead owner, or one before it, left: the requests that it was busy with, and itself."""
     owner = Owner.read(content)
-    for row in range(1, len(content) // ROW):
-        flags, pid, beat, trace, parent, span, start, end, raw, *_, state = REQUEST.unpack_from(content, row * ROW)
+    for row, place in enumerate(places_of_rows(len(content)), 1):
+        flags, pid, beat, origin, span, start, end, raw, *_, state = REQUEST.unpack_from(content, place)
         if state in _LEFT or (state in _OWN and not owner_lives):
             method, _, path = text(raw).partition(" ")
+            trace, parent = _ids(origin)
             yield Orphan(
                 slot=slot,
                 row=row,
-                trace_id=int.from_bytes(trace, "big"),
+                trace_id=trace,
                 span_id=int.from_bytes(span, "big"),
-                parent_id=int.from_bytes(parent, "big"),
+                parent_id=parent,
                 sampled=bool(flags & SAMPLED),
                 start=start,
                 heartbeat=beat if state in _LEFT else owner.heartbeat,
@@ -178,8 +194,8 @@ def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> 
 
 def running(content: bytes) -> list[int]:
     """Return the start (wall clock, nanoseconds) of each request that a slot's owner is, or was, busy with."""
-    rows = range(ROW, len(content) - ROW + 1, ROW)
-    return [REQUEST.unpack_from(content, at)[6] for at in rows if content[at + STATE] == RUNNING]
+    places = places_of_rows(len(content))
+    return [REQUEST.unpack_from(content, at)[5] for at in places if content[at + STATE] == RUNNING]
 
 
 def read_dead(content: bytes) -> tuple[list[Orphan], str]:

@@ -20,7 +20,6 @@ from otelfork.run.boardfile import (
     FLAGS,
     LOST,
     ORPHANED,
-    ROW,
     ROW_END,
     ROW_HEARTBEAT,
     RUNNING,
@@ -30,6 +29,7 @@ from otelfork.run.boardfile import (
     WORKER,
     WORKING,
     Owner,
+    places_of_rows,
     running,
 )
 from otelfork.run.ends import TIMEOUT, UNKNOWN
@@ -106,7 +106,7 @@ def succeed(mapped: mmap.mmap, tally: Tally) -> Owner:
         return owner
     ended = how(owner, content)
     count(owner, ended, tally)
-    for start in range(ROW, len(mapped), ROW):
+    for start in places_of_rows(len(mapped)):
         left = _LEFT.get(mapped[start + STATE])
         if left is not None:
             mapped[start + STATE] = left

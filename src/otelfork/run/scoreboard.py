@@ -123,8 +123,7 @@ class Scoreboard:
         """Note a running request; return its row, or -1 where all rows are taken.
 
         Args:
-            origin: the sender as `request.propagation.sender` has it (version, trace id, span id, flags), of a root span version
-                and trace id alone.
+            origin: trace and parent (see `boardfile.REQUEST`).
             span_id: 8 bytes, big-endian.
             flags: of the trace.
             start: wall clock, nanoseconds.

@@ -39,7 +39,7 @@ _new: Any = object.__new__
 class WSGIMiddleware(Middleware):
     """A WSGI application around another one that records each of its requests (see `request.edge.Middleware`)."""
 
-    _find_route = staticmethod(routes.of_environ)
+    _find_route = staticmethod(routes.in_environs)
     _lent = ("request_hook", "response_hook")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

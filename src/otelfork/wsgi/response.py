@@ -54,7 +54,7 @@ class Response(Exchange):
             if self.route is None:  # looked for now where it is gone, or another thread's, when the call returns
                 carriers = self.carriers
                 if carriers and (FLEETING in carriers[-1] or DJANGO in carriers[-1] or len(carriers) > 1):
-                    self._find_out_route(code)
+                    self.route = plan.find_route(carriers, code)
         except Exception:
             once("the start of a response could not be recorded", "wsgi.started")
         return self
