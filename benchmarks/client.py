@@ -54,10 +54,12 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._seen += data
         head, found, body = self._seen.partition(b"\r\n\r\n")
-        if not found or len(body) < applications.LENGTH:
+        if not found:
             return
         if b" 200 " not in head[:20] or len(body) > applications.LENGTH:
             self._fail(RuntimeError(f"the server answered {self._seen[:200]!r}"))
+            return
+        if len(body) < applications.LENGTH:
             return
         self._seen = b""
         self._send()

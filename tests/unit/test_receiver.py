@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from tests.unit.senders import DEADLINE, call, export_one, post, request_of, span_exporter
+from tests.unit.posting import DEADLINE, call, export_one, post, request_of, span_exporter
 
 from otelfork.receiver import ALWAYS, GRPC, HTTP, PROTOCOLS, Faults, Receiver
 

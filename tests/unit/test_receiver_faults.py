@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
-from tests.unit.senders import DEADLINE, call, export_one, post, request_of
+from tests.unit.posting import DEADLINE, call, export_one, post, request_of
 
 from otelfork.receiver import ALWAYS, GRPC, PROTOCOLS, Faults, Receiver
 

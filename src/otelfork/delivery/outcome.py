@@ -39,6 +39,8 @@ class Outcome:
     """Ends the request under way at once, from any thread; None where the transport cannot."""
     in_c: bool = False
     """Whether threads and locks in C are busy with it: a child that is forked meanwhile inherits them as they are."""
+    twice: bool = False
+    """Whether the transport had to send it a second time, not knowing what has become of the first."""
     interrupted: bool = False
     """Whether the request was ended that way: nobody's failure, and nobody knows whether it had arrived."""
 

@@ -84,7 +84,7 @@ class Stream(Generic[_T]):
         self._room = settings.queue_size
         """Records that the queue may hold: fewer than its size when they are heavy."""
         self._batch = settings.batch_size
-        self.relieve: Callable[[], object] = _nothing
+        self.relieve: Callable[[], object] = lambda: None
         """Called now and then while records are dropped: who else holds them shall let go, too."""
         self._unrelieved = 0
         self._signalled = False
@@ -188,13 +188,14 @@ class Stream(Generic[_T]):
             except BaseException as error:
                 self._complaints.failed(self.name, exporter, len(batch), [f"{type(error).__name__}: {error}"])
                 raise
+        if result.twice or (result.interrupted and not succeeded):
+            self._tries.repeated += len(batch)
         if succeeded:
             self.backoff.succeeded()
             self._accepted(len(batch), exporter, result)
             return True
         if result.interrupted:
             self.backoff.interrupted()
-            self._tries.repeated += len(batch)
             return None
         if may_pass(result, problem, reason):
             self.backoff.failed(result.retry_after)
@@ -277,10 +278,6 @@ class Stream(Generic[_T]):
         self._learn(self.queue.copy(), waiting=True)
         while len(self.queue) > self._room:
             self._drop_oldest()
-
-
-def _nothing() -> None:
-    """Relieve nobody."""
 
 
 class Fan(Generic[_T]):

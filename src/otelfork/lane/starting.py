@@ -185,7 +185,7 @@ class Lane:
             )
             return started
         sender = None if parent is None else sender_of(parent)
-        trace_id = self._ids.generate_trace_id().to_bytes(16, "big") if sender is None else trace_of(sender)
+        trace_id = (self._ids.generate_trace_id() if parent is None else parent.trace_id).to_bytes(16, "big")
         root_trace = trace_id if sender is None else None
         flags = self._random if sender is None else sender[FLAGS] & _RANDOM
         span_id = self._ids.generate_span_id().to_bytes(8, "big")

@@ -102,11 +102,9 @@ class Exchange:
             board = plan.board
             if board is not None:
                 origin = b"\0" + span.root_trace if sender is None else sender
-                sent = type(path)
-                line = kind.row + (
-                    path if sent is bytes else path.encode() if sent is str and path.isascii() else utf8(path)
-                )
-                self._row = board.begin(origin, span.id_bytes, span.flags, wall, line)
+                kept = type(path)  # what `utf8` does, without a call for what nearly all send
+                line = path if kept is bytes else path.encode() if kept is str and path.isascii() else utf8(path)
+                self._row = board.begin(origin, span.id_bytes, span.flags, wall, kind.row + line)
             next(kind.begun)
         if noticed is not None:
             noticed(self)

@@ -26,7 +26,8 @@ MARK = "otelfork.exchange"
 RECORDED = "otelfork.recorded"
 """Context key inside a request that is recorded here: what another instrumentation measures of it would count it twice.
 
-Its value is the list of the request's environs or scopes, which is empty when the request is over."""
+Its value is the list of the request's environs or scopes, of which the first has the `MARK`, and which is empty when the request is
+over; True where the request has not begun."""
 BASE = Context({RECORDED: True})
 _set: Any = dict.setdefault  # the context's own refuses
 _SUPPRESSED = ("suppress_instrumentation", "suppress_http_instrumentation")
@@ -57,8 +58,10 @@ def traced_outside(request: Request, carrier: Mapping[str, Any], raw_path: Calla
     if not contexts.get_current():
         return False
     around = contexts.get_value(RECORDED)
-    if around and isinstance(around, list):
-        outer = around[0].get(MARK)
+    for carrier_around in (
+        around[:1] if isinstance(around, list) else ()
+    ):  # at once: another thread may end that request
+        outer = carrier_around.get(MARK)
         if outer is not None and outer.is_of(request):
             return True
     return _is_server_span_of(request, trace.get_current_span()) or _contrib_around(request, carrier, raw_path)

@@ -34,7 +34,7 @@ _SHAPES = bytes(ord("x") if chr(each) in "0123456789abcdef" else each if chr(eac
 _SHAPE = b"xx-" + b"x" * 32 + b"-" + b"x" * 16 + b"-xx"
 # Of this version, and not without a trace.
 _NO_TRACE_YET, _NEXT_VERSION = b"00-" + b"0" * 32 + b".", b"01"
-_NO_SPAN_DIGITS, _ZERO, _THREE = b"0" * 16, ord("0"), ord("3")
+_LENGTH, _NO_SPAN_DIGITS, _ZERO, _THREE = 55, b"0" * 16, ord("0"), ord("3")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _LONGEST_TRACEPARENT = 512
 _LONGEST_TRACESTATE = 8192
@@ -146,20 +146,21 @@ class TraceContextPropagator(TraceContextTextMapPropagator):
 def sender(header: str | bytes) -> bytes | None:
     """Return the sender of a `traceparent` (see `senders`); None where it is malformed."""
     sent: Any = header
-    try:
-        if type(sent) is not bytes:
-            sent = sent.encode() if isinstance(sent, str) else bytes(sent)
-        # The form that nearly all have, in half of the time that a regular expression takes; what else is valid is read with care.
-        if (
-            sent.translate(_SHAPES) == _SHAPE
-            and _NO_TRACE_YET < sent < _NEXT_VERSION
-            and sent[SPAN] != _NO_SPAN_DIGITS
-            and sent[53] == _ZERO
-            and sent[FLAGS] <= _THREE
-        ):
-            return sent  # type: ignore[no-any-return]
-    except UnicodeEncodeError:
-        pass
+    # The form that nearly all have, in a fraction of a regular expression's time; what else is valid is read with care.
+    if len(sent) == _LENGTH:
+        try:
+            if type(sent) is not bytes:
+                sent = sent.encode() if isinstance(sent, str) else bytes(sent)
+            if (
+                sent.translate(_SHAPES) == _SHAPE
+                and _NO_TRACE_YET < sent < _NEXT_VERSION
+                and sent[SPAN] != _NO_SPAN_DIGITS
+                and sent[FLAGS - 1] == _ZERO
+                and sent[FLAGS] <= _THREE
+            ):
+                return sent  # type: ignore[no-any-return]
+        except UnicodeEncodeError:  # a careless server's surrogate
+            pass
     parsed = parse_traceparent(header if isinstance(header, str) else header.decode("latin-1"))
     return None if parsed is None else senders.made(*parsed)
 

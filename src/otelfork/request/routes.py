@@ -25,26 +25,27 @@ _CATCH_ALL = "/{path}"
 
 
 FindRoute: TypeAlias = "Callable[[Sequence[Mapping[str, Any]], int | None], str | None]"
+_FindInOne: TypeAlias = "Callable[[Mapping[str, Any], int | None], str | None]"
 
 
 def in_environs(environs: Sequence[Mapping[str, Any]], status: int | None) -> str | None:
-    """Return the route template of a WSGI request after the application was called, or None. Never raises.
+    """Return the route template of a WSGI request after the application was called, or None. It does not raise.
 
     Args:
-        environs: of this request, the innermost last, as the application left them.
+        environs: of this request, one at least, the innermost last, as the application left them.
         status: of the response.
     """
     environ = environs[-1]
     if len(environs) == 1 and not (FLEETING in environ or "bottle.route" in environ or DJANGO in environ):
         return None
-    return _innermost(of_environ, environs, status)
+    return _innermost(_of_environ, environs, status)
 
 
 def in_scopes(scopes: Sequence[Mapping[str, Any]], status: int | None) -> str | None:
-    """Return the route template of an ASGI request after the application was called, or None. Never raises.
+    """Return the route template of an ASGI request after the application was called, or None. It does not raise.
 
     Args:
-        scopes: of this request, the innermost last, as the application left them.
+        scopes: of this request, one at least, the innermost last, as the application left them.
         status: of the response.
     """
     scope = scopes[-1]
@@ -52,14 +53,10 @@ def in_scopes(scopes: Sequence[Mapping[str, Any]], status: int | None) -> str | 
         "route" in scope or "path_template" in scope or "endpoint" in scope or DJANGO in scope
     ):
         return None
-    return _innermost(of_scope, scopes, status)
+    return _innermost(_of_scope, scopes, status)
 
 
-def _innermost(
-    find: Callable[[Mapping[str, Any], int | None], str | None],
-    carriers: Sequence[Mapping[str, Any]],
-    status: int | None,
-) -> str | None:
+def _innermost(find: _FindInOne, carriers: Sequence[Mapping[str, Any]], status: int | None) -> str | None:
     try:
         for carrier in reversed(carriers):
             route = find(carrier, status)
@@ -70,7 +67,7 @@ def _innermost(
     return None
 
 
-def of_environ(environ: Mapping[str, Any], status: int | None) -> str | None:
+def _of_environ(environ: Mapping[str, Any], status: int | None) -> str | None:
     """Return the route that is in one environ."""
     if FLEETING in environ:  # Flask and what else keeps werkzeug's request and its rule
         rule = getattr(getattr(environ[FLEETING], "url_rule", None), "rule", None)
@@ -83,7 +80,7 @@ def of_environ(environ: Mapping[str, Any], status: int | None) -> str | None:
     return _under(str(environ.get("SCRIPT_NAME", "")), rule) if isinstance(rule, str) else None
 
 
-def of_scope(scope: Mapping[str, Any], status: int | None) -> str | None:
+def _of_scope(scope: Mapping[str, Any], status: int | None) -> str | None:
     """Return the route that is in one scope."""
     if "route" in scope and scope["route"] is not None:
         return _starlette(scope, scope["route"], status)

@@ -1,7 +1,8 @@
 """How the scoreboard's file is laid out, and how what the dead left in it is read.
 
-A header page with the run's tally (see `tally`), then per slot a header row and request rows of 288 bytes each. The last row is the
-worker's own: it holds the span of the worker itself in the form of a request, "server generation" for the method and path.
+A header page with the run's tally (see `tally`), then the slots, whole pages each: a header row and request rows of 288 bytes. The
+last row is the worker's own: it holds the span of the worker itself in the form of a request, "server generation" for the method
+and path.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ its stead (pid; 0 for nobody) and since when (seconds since the epoch), state.
 The origin is the sender as it came (see `senders`), or a zero with the trace id and, where there is one, the parent's id.
 The state comes last: a row whose writer was killed half-way is a free row."""
 BEGUN_REQUEST = struct.Struct(f"<BIQ55s8sQ{END_BYTES}s{TEXT_BYTES}s8xB")
-"""The same for who writes it."""
+"""The same for who begins it: nobody has claimed it yet."""
 U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
 BEGUN = 24  # offsets in the slot header
@@ -160,10 +161,13 @@ def places_of_rows(size: int) -> range:
 
 
 def _ids(origin: bytes) -> tuple[int, int]:
-    """Return trace id and parent id; 0 for no parent."""
-    if origin[0]:
+    """Return trace id and parent id; 0 for no parent, and twice 0 for what nobody wrote whole."""
+    if not origin[0]:
+        return int.from_bytes(origin[1:17], "big"), int.from_bytes(origin[17:25], "big")
+    try:
         return int(origin[TRACE], 16), int(origin[SPAN], 16)
-    return int.from_bytes(origin[1:17], "big"), int.from_bytes(origin[17:25], "big")
+    except ValueError:  # a row may lie on two pages, of which a machine that went down has kept one
+        return 0, 0
 
 
 def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> Iterator[Orphan]:
@@ -174,6 +178,8 @@ def orphans_of(slot: int, content: bytes, bits: bytes, *, owner_lives: bool) -> 
         if state in _LEFT or (state in _OWN and not owner_lives):
             method, _, path = text(raw).partition(" ")
             trace, parent = _ids(origin)
+            if not trace:
+                continue
             yield Orphan(
                 slot=slot,
                 row=row,
