@@ -15,6 +15,7 @@ from tests.unit.test_lane_wiring import exporting, serve
 from otelfork import forks, lane
 from otelfork.encoding.encoder import Encoder
 from otelfork.lane import Companion, Lane, RequestSpan, Shared
+from otelfork.senders import made
 from otelfork.system.figures import Figures
 
 COLOUR = Shared({"colour": "red"})
@@ -27,16 +28,22 @@ class Painting(Companion):
         self.left: list[bytes] = []
         self.leave = self.left.append
         self.many = many
+        self.asked: list[bytes] = []
 
     def moment(self) -> Shared:
         return COLOUR
 
     def accompany(self, name: str, trace_id: bytes, span_id: bytes) -> dict[str, Any]:
+        self.asked.append(trace_id)
         return {"number": int.from_bytes(span_id, "big"), **{f"more{number}": number for number in range(self.many)}}
 
 
 def started(
-    companion: Companion, *processors: SpanProcessor, parent: SpanContext | None = None, **limits: int
+    companion: Companion,
+    *processors: SpanProcessor,
+    parent: SpanContext | None = None,
+    sender: bytes | None = None,
+    **limits: int,
 ) -> tuple[Any, list[Any]]:
     """Return a span of a lane with a companion and other processors, and where ended spans are put."""
     provider = TracerProvider(shutdown_on_exit=False, span_limits=SpanLimits(**limits))
@@ -48,6 +55,8 @@ def started(
         provider.add_span_processor(last)
     tracer: Any = provider.get_tracer("t")
     made = Lane(tracer, lane.parting([companion], put.append), last, [companion])
+    if sender is not None:
+        return made.begin(GET, sketched({"url.path": "/"}), sender, 1), put
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else trace.context_api.Context()
     return made.start(GET, sketched({"url.path": "/"}), context, parent, 1), put
 
@@ -134,3 +143,10 @@ def test_the_figures_of_the_settings_keep_the_lane(monkeypatch: pytest.MonkeyPat
         forks.flush(5)
     (exported,) = exporter.get_finished_spans()
     assert (True, True) == (unmade, "system.memory.usage" in exported.attributes)
+
+
+def test_a_companion_is_told_the_trace_of_the_sender():
+    """A request that is of another one's trace, begun the short way."""
+    painting = Painting()
+    span, _ = started(painting, sender=made(5, 6, 1))
+    assert ([(5).to_bytes(16, "big")], 5) == (painting.asked, span.get_span_context().trace_id)

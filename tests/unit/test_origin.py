@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import context, trace
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware as ContribASGI
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware as ContribWSGI
@@ -22,6 +23,8 @@ from opentelemetry.trace import SpanKind
 from tests.unit.recording import call_asgi, call_wsgi, environ, plain, scope, sending_plain
 
 from otelfork import OtelMiddleware, bootstrap, forks
+from otelfork.request import origin
+from otelfork.request.facts import Request
 from otelfork.testing import capture
 
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
@@ -343,3 +346,14 @@ def test_nothing_is_added_to_a_framework_s_own_telemetry_around(world: Any, arou
         serve_asgi(around(OtelMiddleware(sending_plain, **made.arguments), made), "")
         both = made.figures
     assert (1 if sampler is ALWAYS_ON else 0, tuple(2 * each for each in alone)) == (alone[0], both)
+
+
+def test_a_request_around_it_without_its_mark_is_another_one() -> None:
+    """Somebody in between has emptied the environ: nothing is told of that request, and this one is recorded."""
+    request = Request("GET", "http", "/", "", "1.1", "", "", "", None, "", None, None)
+    for carriers in ([{}], [{origin.MARK: None}], []):
+        token = context.attach(Context({origin.RECORDED: carriers}))
+        try:
+            assert not origin.traced_outside(request, {}, lambda _: "/")
+        finally:
+            context.detach(token)

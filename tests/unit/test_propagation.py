@@ -291,3 +291,9 @@ def test_the_quick_reading_says_what_the_careful_one_does(changes: list[tuple[in
     expected = None if parsed is None else b"00-%032x-%016x-%02x" % parsed
     assert (expected, expected) == (seen, seen and sender_of(remote(seen)))
     assert parsed is None or parsed[0].to_bytes(16, "big") == trace_of(expected)
+
+
+def test_flags_that_mean_nothing_are_not_kept() -> None:
+    """Of all 256 the two known ones stay (section 3.2.2.5)."""
+    expected = [f"00-{T}-{P}-{flags & 3:02x}".encode() for flags in range(256)]
+    assert expected == [sender(f"00-{T}-{P}-{flags:02x}") for flags in range(256)]

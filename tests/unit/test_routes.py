@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.unit.recording import Recording, call_asgi, call_wsgi, environ, scope
+
+from otelfork.request.routes import in_environs, in_scopes
 
 
 def starlette_routes() -> Any:
@@ -136,3 +139,17 @@ def test_a_router_that_keeps_no_route_is_searched_for_the_endpoint(path: str, ro
 
     call_asgi(recording.asgi(old), scope(path=path, raw_path=None))
     assert route == recording.attributes.get("http.route")
+
+
+def test_of_several_environs_the_innermost_route_counts() -> None:
+    """A middleware in between has made a copy: what is in that one, else in the one around it, as text that can be exported."""
+    outer, inner = ({"bottle.route": SimpleNamespace(rule=rule)} for rule in ("/outer", "/inner/\ud800"))
+    found = [in_environs(carriers, 200) for carriers in ([outer, inner], [outer, {}], [{}, {}], [{}])]
+    assert ["/inner/?", "/outer", None, None] == found
+
+
+def test_of_several_scopes_the_innermost_route_counts() -> None:
+    """The same over ASGI."""
+    outer, inner = ({"path_template": template} for template in ("/outer", "/inner/\ud800"))
+    found = [in_scopes(carriers, 200) for carriers in ([outer, inner], [outer, {}], [{}, {}], [{}])]
+    assert ["/inner/?", "/outer", None, None] == found

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.fresh import run
 
 from otelfork.run import claiming
 from otelfork.run.boardfile import Orphan
 from otelfork.run.deadruns import dead_runs, has_orphans
 from otelfork.run.scoreboard import Scoreboard
 from otelfork.run.store import NoScoreboard
+from otelfork.senders import made
 
 RUN = "0" * 32
 TRACE, SPAN, PARENT = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, 0x53995C3F42CD8AD8
@@ -32,9 +34,11 @@ def killed(directory: Path, work: Callable[[Scoreboard], None], run: str = RUN, 
     return pid
 
 
-def begin(board: Scoreboard, text: str = "GET /slow", span: int = SPAN) -> int:
+PLAIN = b"\0" + TRACE.to_bytes(16, "big") + PARENT.to_bytes(8, "big")
+
+
+def begin(board: Scoreboard, text: str = "GET /slow", span: int = SPAN, origin: bytes = PLAIN) -> int:
     """Begin a sampled request."""
-    origin = b"\0" + TRACE.to_bytes(16, "big") + PARENT.to_bytes(8, "big")
     return board.begin(origin, span.to_bytes(8, "big"), 1, 1_700_000_000_000_000_000, text.encode("utf-8", "replace"))
 
 
@@ -59,6 +63,50 @@ def test_running_request_of_a_killed_process_is_found_by_a_living_one(tmp_path: 
         bits=board.bits,
     )
     assert expected == orphan
+
+
+@pytest.mark.parametrize(
+    ("origin", "parent"),
+    [(made(TRACE, PARENT, 1), PARENT), (PLAIN, PARENT), (PLAIN[:17], 0)],
+    ids=["sent", "ids", "root"],
+)
+def test_an_orphan_has_the_ids_of_its_request(tmp_path: Path, origin: bytes, parent: int) -> None:
+    """However they were noted: as the header that came, or as numbers, with or without a parent."""
+    board = Scoreboard(tmp_path / "run", RUN)
+    killed(tmp_path / "run", lambda own: begin(own, origin=origin) and None)
+    assert [(TRACE, SPAN, parent)] == [(each.trace_id, each.span_id, each.parent_id) for each in board.orphans()]
+
+
+def test_a_row_that_was_not_written_whole_costs_no_other(tmp_path: Path) -> None:
+    """A machine that goes down may keep one of a row's two pages."""
+    board = Scoreboard(tmp_path / "run", RUN)
+    broken = made(TRACE, PARENT, 1)[:20] + bytes(35)
+    killed(tmp_path / "run", lambda own: (begin(own, origin=broken), begin(own))[0] and None)
+    assert [PARENT] == [each.parent_id for each in board.orphans()]
+
+
+def test_the_request_whose_worker_was_killed_is_in_its_senders_trace() -> None:
+    """A middleware's request, of a trace and of none, found by the next process."""
+    lines = run("""
+        from tests.unit.recording import call_wsgi, environ
+        class Ids(Spans):
+            def export(self, batch, *args, **kwargs):
+                for span in batch:
+                    parent = "none" if span.parent is None else f"{span.parent.span_id:016x}"
+                    out(span.name, f"{span.context.trace_id:032x}"[:8] if span.parent else "own", parent)
+        configure(exporters={"traces": [Ids], "metrics": [], "logs": []})
+        def app(environ, start_response):
+            os.kill(os.getpid(), signal.SIGKILL)
+        for sent in ({"HTTP_TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, {}):
+            pid = os.fork()
+            if pid == 0:
+                call_wsgi(otelfork.OtelMiddleware(app), environ(**sent))
+            os.waitpid(pid, 0)
+        span("of the survivor")
+        otelfork.flush(10)
+        os._exit(0)
+    """)
+    assert ["GET 0af76519 b7ad6b7169203331", "GET own none", "of the survivor own none"] == sorted(lines)
 
 
 def test_orphans_are_found_until_they_are_settled(tmp_path: Path) -> None:
