@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from otelfork.cli import main
 from otelfork.cli.account import RECOVERED, match
 from otelfork.cli.load import Sent
-from otelfork.cli.mishaps import Mishaps, busiest
+from otelfork.cli.mishaps import Mishaps, busiest_first
 from otelfork.receiver import ReceivedSpan, Scope
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
@@ -95,7 +95,7 @@ def test_a_recovered_span_that_came_twice_is_a_repeat_and_no_double():
 
 def test_no_process_is_no_worker():
     """Where nothing can be killed nothing is chosen; a pid that is gone is none."""
-    assert (None, None) == (busiest([]), busiest([2**22 + 1]))
+    assert ([], []) == (busiest_first([]), busiest_first([2**22 + 1]))
 
 
 def test_an_unknown_collector_is_refused():

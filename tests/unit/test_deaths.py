@@ -49,7 +49,7 @@ def kill(pid: int) -> None:
 
 def request(board: Scoreboard, *, age: float = 0.0) -> None:
     """Begin a request that has run for so many seconds."""
-    board.begin(bytes(17), b"12345678", 1, time.time_ns() - int(age * 1e9), b"GET /slow")
+    board.begin(bytes(16) + b"1", b"12345678", 1, time.time_ns() - int(age * 1e9), b"GET /slow")
 
 
 def test_a_killed_worker_is_found_with_its_span(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_requests_beyond_the_rows_are_counted_among_the_running(tmp_path: Path) 
     """Rows are a bound on what a kill can show, not on what the figures tell."""
     board = Scoreboard(tmp_path / "run", RUN, rows=15)
     enlist(board)
-    rows = [board.begin(bytes(17), b"%08d" % number, 1, START, b"GET /") for number in range(1, 21)]
+    rows = [board.begin(bytes(16) + b"1", b"%08d" % number, 1, START, b"GET /") for number in range(1, 21)]
     board.end(rows[-1])
     assert (19, 5) == (board.census().requests, board.missed)
 

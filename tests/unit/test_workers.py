@@ -112,7 +112,7 @@ def test_the_kill_of_a_worker_in_a_request_has_its_reason_on_both(tmp_path: Path
         pid = os.fork()
         if pid == 0:
             workers.begin("gunicorn")
-            forks.current().board.begin(bytes(17), b"12345678", 1, time.time_ns(), b"GET /slow")
+            forks.current().board.begin(bytes(16) + b"1", b"12345678", 1, time.time_ns(), b"GET /slow")
             os.kill(os.getpid(), signal.SIGSEGV)
         workers.departed(pid, status=os.waitpid(pid, 0)[1])
         reaped([forked(lambda: forks.ensure())])

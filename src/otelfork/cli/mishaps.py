@@ -5,6 +5,7 @@ It must not know accounts or terminals.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from otelfork.cli.load import Sent, send_one
 from otelfork.cli.server import ServerNotStartedError, ServerProcess, free_port
 from otelfork.receiver import ALWAYS, Receiver
+from otelfork.run.boardfile import in_requests
 
 GOOD, SLOW, REFUSING, DEAD = "good", "slow", "refusing", "dead"
 COLLECTORS = (GOOD, SLOW, REFUSING, DEAD)
@@ -63,7 +65,7 @@ class Happening:
 
     def __init__(
         self, mishaps: Mishaps, server: ServerProcess, *, url: str, requests: int, timeout: float,
-        progress: Callable[[int], object] | None,
+        run_directories: Iterable[Path], progress: Callable[[int], object] | None,
     ) -> None:  # fmt: skip
         self.killed: int | None = None
         self.killed_at = 0.0
@@ -73,6 +75,7 @@ class Happening:
         self._url = url.rstrip("/") + mishaps.timeout_one
         self._half = max(1, requests // 2)
         self._timeout = timeout
+        self._run_directories = tuple(run_directories)
         self._progress = progress
         self._thread: threading.Thread | None = None
         if mishaps.timeout_one:
@@ -104,20 +107,29 @@ class Happening:
         self.hung = send_one(self._url, self._timeout)
 
     def _kill(self) -> None:
-        pid = busiest(worker for worker in self._server.members() if worker != self._server.pid)
-        if pid is None:
+        workers = busiest_first(worker for worker in self._server.members() if worker != self._server.pid)
+        if not workers:
             return
+        # Between two requests there is nothing to see: of the workers that the scoreboard shows in one, the busiest.
+        busy = self._in_requests()
+        pid = next((worker for worker in workers if worker in busy), workers[0])
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             return  # it has ended by itself just now
         self.killed, self.killed_at = pid, time.time()
 
+    def _in_requests(self) -> set[int]:
+        found: set[int] = set()
+        for board in (board for directory in self._run_directories for board in directory.glob("*.board")):
+            with contextlib.suppress(OSError):  # somebody else's, or removed meanwhile
+                found |= in_requests(board.read_bytes())
+        return found
 
-def busiest(pids: Iterable[int]) -> int | None:
-    """Return the process that has used the most processor time; helpers of multiprocessing are no workers."""
-    workers = [(_ticks(pid), pid) for pid in pids if not _is_helper(pid)]
-    return max(workers)[1] if workers else None
+
+def busiest_first(pids: Iterable[int]) -> list[int]:
+    """Return the processes by the processor time that they have used; helpers of multiprocessing are no workers."""
+    return sorted((pid for pid in pids if not _is_helper(pid)), key=_ticks, reverse=True)
 
 
 def _ticks(pid: int) -> int:

@@ -21,6 +21,8 @@ from otelfork.cli.mishaps import COLLECTORS, GOOD, Happening, Mishaps
 from otelfork.cli.report import print_account, print_output, progress_bar
 from otelfork.cli.server import ServerNotStartedError, ServerProcess, Stopped, free_port, listening
 from otelfork.receiver import HTTP, PROTOCOLS, Receiver
+from otelfork.settings import Environment
+from otelfork.settings.run import RunSettings
 
 NOT_STARTED = 2
 """The exit status for a server that did not start."""
@@ -86,7 +88,15 @@ def run(
         variables = {**_environment(receiver, protocol), **mishaps.environment(), **(environment or {})}
         server = stack.enter_context(ServerProcess(command, environment=variables, cwd=cwd, show_output=show_output))
         server.wait_until_listening(host, url_port, start_timeout)
-        happening = Happening(mishaps, server, url=url, requests=requests, timeout=timeout, progress=progress)
+        happening = Happening(
+            mishaps,
+            server,
+            url=url,
+            requests=requests,
+            timeout=timeout,
+            run_directories=RunSettings.read(Environment(variables)).directories,
+            progress=progress,
+        )
         sent = drive(
             urls,
             requests=requests,

@@ -204,15 +204,28 @@ def running(content: bytes) -> list[int]:
     return [REQUEST.unpack_from(content, at)[5] for at in places if content[at + STATE] == RUNNING]
 
 
+def in_requests(content: bytes) -> set[int]:
+    """Return the processes that are busy with a request at this moment, of a whole file."""
+    slots = (slot for slot in _slots(content) if slot[0] == RUNNING)
+    return {Owner.read(slot).pid for slot in slots if running(slot)}
+
+
+def _slots(content: bytes) -> list[bytes]:
+    """Return the slots of a whole file; none of another layout's."""
+    if len(content) < PAGE or not content.startswith(MAGIC):
+        return []
+    size = HEADER.unpack_from(content)[3]
+    return [content[at : at + size] for at in range(PAGE, len(content), size) if len(content) >= at + size]
+
+
 def read_dead(content: bytes) -> tuple[list[Orphan], str]:
     """Return the orphans of a whole file whose processes are all dead, and the service; nothing of another layout's."""
     if len(content) < PAGE or not content.startswith(MAGIC):
         return [], ""
-    _, bits, _, size, _, service = HEADER.unpack_from(content)
-    slots = [content[at : at + size] for at in range(PAGE, len(content), size) if len(content) >= at + size]
+    _, bits, _, _, _, service = HEADER.unpack_from(content)
     found = [
         orphan
-        for slot, part in enumerate(slots)
+        for slot, part in enumerate(_slots(content))
         for orphan in orphans_of(slot, part, bits, owner_lives=part[0] != RUNNING)
     ]
     return found, text(service)
