@@ -33,8 +33,9 @@ _NO_WORKERS = ("resource_tracker", "forkserver")
 class Mishaps:
     """What is to go wrong, and when: in the middle of the load.
 
-    `kill_one` sends SIGKILL to the busiest worker, `timeout_one` is the path of a request that the application does not answer,
-    `collector` one of `COLLECTORS`: `slow` answers after a second, `refusing` answers 503, nothing listens where `dead` is.
+    `kill_one` sends SIGKILL to the busiest worker that is in a request, `timeout_one` is the path of a request that the
+    application does not answer, `collector` one of `COLLECTORS`: `slow` answers after a second, `refusing` answers 503, nothing
+    listens where `dead` is.
     """
 
     kill_one: bool = False
